@@ -1,0 +1,64 @@
+"""Every error code in one table: who can fix it, what it means, and the way out.
+
+`message` and `hint` of a raised error are specific; this table is the documentation (docs/errors.md is
+generated from it) and the check that no code is raised that nobody explained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Code:
+    code: str
+    family: Literal["user", "platform"]
+    meaning: str
+    way_out: str
+
+
+def _table(*rows: tuple[str, Literal["user", "platform"], str, str]) -> dict[str, Code]:
+    return {code: Code(code, family, meaning, way_out) for code, family, meaning, way_out in rows}
+
+
+CODES = _table(
+    ("spec_missing", "user", "The commit has no .preview.yaml.", "Add one; the smallest has six lines."),
+    ("spec_invalid", "user", "The .preview.yaml has an error; line and column are given.", "Correct it and push; `previewkit lint` checks it before."),
+    ("spec_cycle", "user", "Services depend on one another in a circle.", "Remove one of the dependencies that are printed."),
+    ("recipe_unknown", "user", "There is no recipe of that name.", "Use one of the names that are listed."),
+    ("recipe_version", "user", "The recipe has no such version.", "Use one of the versions that are listed."),
+    ("recipe_option", "user", "The recipe has no such option, or not with that value.", "Use one of the options that are listed."),
+    ("secret_missing", "user", "A secret that the file names has no value.", "An operator sets it for the repository."),
+    ("build_no_plan", "user", "No way to build the service was recognised.", "Add a start command, a Procfile, or one of the known manifests."),
+    ("build_no_start", "user", "It was built, but how to start it was not found.", "Set `command`, or add a Procfile with a `web:` line."),
+    ("build_failed", "user", "A build command ended with an error.", "Read the last lines of the build log."),
+    ("build_timeout", "user", "The build took longer than allowed.", "Make it shorter, or ask an operator for a longer limit."),
+    ("build_output_limit", "user", "The build printed more than is kept.", "Make it quieter; something is probably looping."),
+    ("build_tool_missing", "platform", "This machine lacks a tool that the build needs.", "An operator installs it."),
+    ("build_unsupported", "user", "This runtime has no builder of that kind.", "Use `build: railpack`, or a runtime that runs containers."),
+    ("image_missing", "user", "The image is not in its registry.", "Check its name and tag."),
+    ("migrate_failed", "user", "The migration command ended with an error.", "Read its last lines."),
+    ("seed_failed", "user", "The seed command ended with an error.", "Read its last lines."),
+    ("job_timeout", "user", "A migration or seed took longer than allowed.", "Make it shorter; it may be waiting for a lock."),
+    ("dependency_not_ready", "platform", "A dependency did not answer in time.", "It is tried again; see the log."),
+    ("service_crashed", "user", "The service ended before it was ready.", "Read its last lines."),
+    ("service_wrong_port", "user", "The service listens on another port than it was given.", "Listen on the PORT variable."),
+    ("service_not_ready", "user", "The service runs but did not become ready in time.", "Check `health`, and what it waits for."),
+    ("service_out_of_memory", "user", "The service was ended for using more memory than its limit.", "Raise `resources.memory`, or use less."),
+    ("route_failed", "platform", "The address did not answer after it was routed.", "It is tried again."),
+    ("repository_gone", "user", "The repository can't be found at its provider.", "Restore it, or remove it from PreviewKit."),
+    ("commit_gone", "user", "The commit is not in the repository any more.", "Push again; a newer commit is picked up by itself."),
+    ("fork_not_approved", "user", "A fork's commit waits for a maintainer.", "A maintainer approves this sha."),
+    ("provider_unavailable", "platform", "The provider did not answer.", "It is asked again."),
+    ("runtime_unavailable", "platform", "The runtime did not answer.", "It is tried again."),
+    ("disk_full", "platform", "The disk of the machine is full.", "Free some space; it goes on by itself."),
+    ("port_in_use", "platform", "Another program took the port.", "It is tried again with another one."),
+    ("database_unavailable", "platform", "PreviewKit's own database does not answer.", "Check DATABASE_URL and the server."),
+    ("broker_unavailable", "platform", "PreviewKit's own Valkey does not answer.", "Check REDIS_URL and the server."),
+    ("snapshot_missing", "platform", "There is no snapshot of that name.", "The environment is rebuilt."),
+    ("teardown_stuck", "platform", "Something of a closed environment is still there.", "It is tried again; what is left is listed."),
+    ("browser_missing", "platform", "There is no browser for the tests.", "Install Chromium, or run `previewkit browser install`."),
+    ("tests_failed", "platform", "The test run itself broke.", "Run the tests again."),
+    ("internal", "platform", "PreviewKit itself failed.", "It is tried again; operators see the details."),
+)
