@@ -1,0 +1,5 @@
+"""Live updates to browsers, through Channels."""
+
+from django.urls import URLPattern
+
+websocket_urlpatterns: list[URLPattern] = []
