@@ -1,5 +1,6 @@
 """Live updates to browsers, through Channels."""
 
-from django.urls import URLPattern
+from typing import Any
 
-websocket_urlpatterns: list[URLPattern] = []
+websocket_urlpatterns: list[Any] = []
+"""What `django.urls.path` returns for a consumer is typed as if it were a view; Channels types it otherwise."""
