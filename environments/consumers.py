@@ -3,4 +3,4 @@
 from typing import Any
 
 websocket_urlpatterns: list[Any] = []
-"""What `django.urls.path` returns for a consumer is typed as if it were a view; Channels types it otherwise."""
+"""What `django.urls.path` returns for a consumer is typed as a view; Channels types it otherwise."""
