@@ -1,13 +1,48 @@
-"""Every error code in one table: who can fix it, what it means, and the way out.
+"""The two families of errors, and every error code in one table: who can fix it, what it means, the way out.
 
 `message` and `hint` of a raised error are specific; this table is the documentation (docs/errors.md is
 generated from it) and the check that no code is raised that nobody explained.
 """
 
+# ruff: noqa: E501
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+
+class PreviewError(Exception):
+    """What went wrong (`message`), under a stable `code` of errors.py, and the way out (`hint`)."""
+
+    def __init__(self, code: str, message: str, hint: str = "", *, log_tail: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.log_tail = tuple(log_tail)
+        """The last lines of the failing program's output, oldest first."""
+
+
+class UserError(PreviewError):
+    """The author can fix it: shown in the comment, not retried."""
+
+
+class PlatformError(PreviewError):
+    """Ours: retried with backoff, then shown to operators, and to the author in one honest sentence."""
+
+
+class RetryLater(Exception):
+    """Nothing is wrong; come back in `delay` seconds."""
+
+    def __init__(self, delay: float, why: str = "") -> None:
+        super().__init__(why)
+        self.delay = delay
+        self.why = why
+
+
+class Superseded(Exception):
+    """A newer generation, or another worker, has taken over. The caller stops quietly."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +57,8 @@ def _table(*rows: tuple[str, Literal["user", "platform"], str, str]) -> dict[str
     return {code: Code(code, family, meaning, way_out) for code, family, meaning, way_out in rows}
 
 
+# fmt: off
+# One row, one line: a table that stays readable, and merges.
 CODES = _table(
     ("spec_missing", "user", "The commit has no .preview.yaml.", "Add one; the smallest has six lines."),
     ("spec_invalid", "user", "The .preview.yaml has an error; line and column are given.", "Correct it and push; `previewkit lint` checks it before."),
@@ -62,3 +99,4 @@ CODES = _table(
     ("tests_failed", "platform", "The test run itself broke.", "Run the tests again."),
     ("internal", "platform", "PreviewKit itself failed.", "It is tried again; operators see the details."),
 )
+# fmt: on

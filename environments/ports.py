@@ -1,4 +1,4 @@
-"""The contracts: Runtime, Builder, Provider, Recipe, and the errors.
+"""The contracts: Runtime, Builder, Provider, Recipe. (The errors live in errors.py and can be had from here.)
 
 What the pipeline knows of the outside world is written here and nowhere else. Imports no Django.
 Each contract has one conformance suite in tests/, run over every implementation; the in-memory
@@ -12,48 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from environments.errors import PlatformError as PlatformError
+from environments.errors import PreviewError as PreviewError
+from environments.errors import RetryLater as RetryLater
+from environments.errors import Superseded as Superseded
+from environments.errors import UserError as UserError
 from environments.spec import Dependency, Health, Resources, Service
 
 OnLine = Callable[[str], None]
-"""Takes one log line without its newline. May raise Superseded: the callee stops its child and lets it through."""
+"""Takes one log line without its newline. May raise Superseded: the callee stops its child, passes it on."""
 Fence = Callable[[], None]
-"""Raises Superseded when a newer wish has overtaken the caller. Cheap; called at least once a second in waits."""
-
-
-# ── errors ──────────────────────────────────────────────────────────────────────────────────
-
-
-class PreviewError(Exception):
-    """What went wrong (`message`), under a stable `code` of errors.py, and the way out (`hint`)."""
-
-    def __init__(self, code: str, message: str, hint: str = "", *, log_tail: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.hint = hint
-        self.log_tail = tuple(log_tail)
-        """The last lines of the failing program's output, oldest first."""
-
-
-class UserError(PreviewError):
-    """The author can fix it: shown in the comment, not retried."""
-
-
-class PlatformError(PreviewError):
-    """Ours: retried with backoff, then shown to operators, and to the author in one honest sentence."""
-
-
-class RetryLater(Exception):
-    """Nothing is wrong; come back in `delay` seconds."""
-
-    def __init__(self, delay: float, why: str = "") -> None:
-        super().__init__(why)
-        self.delay = delay
-        self.why = why
-
-
-class Superseded(Exception):
-    """A newer generation, or another worker, has taken over. The caller stops quietly."""
+"""Raises Superseded when a newer wish has overtaken the caller. Cheap; waits call it every second."""
 
 
 # ── builds ──────────────────────────────────────────────────────────────────────────────────
@@ -108,7 +77,7 @@ class Builder(Protocol):
     name: str
 
     def build(self, request: BuildRequest, on_line: OnLine, fence: Fence) -> Artifact:
-        """Raises UserError(build_failed | build_no_plan | build_timeout | build_output_limit | …) with a log tail."""
+        """Raises UserError(build_failed | build_no_plan | build_timeout | …) with a log tail."""
         ...
 
 
@@ -229,8 +198,8 @@ Labels = Mapping[str, str]
 
 
 class Runtime(Protocol):
-    """Where environments live. Every method may be called again after a crash, late, or twice: the second call
-    finds the first one's work. "Not there" on removal and "already there" on creation are success.
+    """Where environments live. Every method may be called again after a crash, late, or twice: the second
+    call finds the first one's work. "Not there" on removal and "already there" on creation are success.
     A namespace is named by `names.namespace()`; `uid` changes when it is deleted and made anew."""
 
     name: str
@@ -249,8 +218,8 @@ class Runtime(Protocol):
         ...
 
     def run_job(self, namespace: str, job: Job, on_line: OnLine, fence: Fence) -> None:
-        """Streams the job's output. Raises UserError(migrate_failed | seed_failed | job_timeout) with a log tail.
-        A job of the same name that is still running (its worker died) is stopped first."""
+        """Streams the job's output. Raises UserError(migrate_failed | seed_failed | job_timeout), log tail
+        included. A job of the same name that is still running (its worker died) is stopped first."""
         ...
 
     def apply_service(self, namespace: str, release: ServiceRelease) -> ServiceHandle:
@@ -260,13 +229,13 @@ class Runtime(Protocol):
     def wait_ready(
         self, namespace: str, service: str, revision: int, timeout: float, on_line: OnLine, fence: Fence
     ) -> None:
-        """Streams the service's output until it is ready. Raises UserError with a diagnosis that a developer can
-        act on: service_crashed (last lines), service_wrong_port (both numbers), service_not_ready,
+        """Streams the service's output until it is ready. Raises UserError with a diagnosis that a developer
+        can act on: service_crashed (last lines), service_wrong_port (both numbers), service_not_ready,
         service_out_of_memory, image_missing, …"""
         ...
 
     def apply_routes(self, namespace: str, revision: int, routes: Sequence[Route]) -> None:
-        """All of the namespace's routes, to this revision's services: one atomic switch. `[]` removes them."""
+        """All of the namespace's routes, to this revision's services: one atomic switch. `[]` removes all."""
         ...
 
     def retire_services(self, namespace: str, keep: int | None) -> None:
@@ -299,7 +268,7 @@ class Runtime(Protocol):
         ...
 
     def blockers(self, namespace: str) -> list[str]:
-        """What is still there of a namespace that should be gone, one sentence each; empty: nothing is left."""
+        """What is still there of a namespace that should be gone, one sentence each; empty: nothing."""
         ...
 
     def owned(self) -> list[OwnedNamespace]:
@@ -364,7 +333,7 @@ class Provider(Protocol):
     def upsert_comment(
         self, repository: RepositoryRef, number: int, marker: str, body: str, comment_id: str = ""
     ) -> str:
-        """Creates or updates the one comment that carries `marker`; returns its id. A lost id is found by marker."""
+        """Creates or updates the one comment with `marker`; returns its id. A lost id is found by it."""
         ...
 
     def set_status(
@@ -408,7 +377,7 @@ class RecipeContext:
 
 
 class Recipe(Protocol):
-    """How a managed dependency is run. One file each in recipes/; pure: it returns what to run and runs nothing.
+    """How a managed dependency is run. One file each in recipes/; pure: it says what to run and runs nothing.
 
     `embedded_*` serve the embedded runtime; the kubernetes runtime adds its own methods here."""
 
@@ -450,5 +419,10 @@ class Recipe(Protocol):
 def describe(error: BaseException) -> dict[str, Any]:
     """An error as it is stored on a LayerRun."""
     if isinstance(error, PreviewError):
-        return {"code": error.code, "message": error.message, "hint": error.hint, "log_tail": list(error.log_tail)}
+        return {
+            "code": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "log_tail": list(error.log_tail),
+        }
     return {"code": "internal", "message": "PreviewKit failed here.", "hint": "", "log_tail": []}
