@@ -65,6 +65,11 @@ def host_label(service: str, provider: str, owner: str, repo: str, target: int |
     return _fit(f"{name}-pr-{target}-", repo, f"-{_hash(12, repository, str(target), service)}")
 
 
+def repository_slug(provider: str, owner: str, repo: str) -> str:
+    """A repository's name for mirrors and caches: readable, and distinct for distinct repositories."""
+    return _fit("", repo, f"-{_hash(12, _repository(provider, owner, repo))}")
+
+
 def _fit(before: str, repo: str, after: str) -> str:
     return before + slug(repo, LABEL_LIMIT - len(before) - len(after)) + after
 

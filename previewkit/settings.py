@@ -47,6 +47,15 @@ ENCRYPTION_KEYS: list[str] = env.list("ENCRYPTION_KEYS", default=[])
 HOOK_SECRET: str = env.str("HOOK_SECRET", default="")
 """Signs what the local provider's git hook sends to /webhooks/local."""
 
+TLS_AUTHORITY: str = env.str("TLS_AUTHORITY", default=str(HOME.tls / "ca.crt"))
+"""Certificate of the authority that previews' certificates come from; empty: one that the system knows."""
+FRONT_ADDRESS: tuple[str, int] = (env.str("FRONT_HOST", default="127.0.0.1"), HTTPS_PORT)
+"""Where this process reaches the front door."""
+TEST_LAUNCHER = "testruns.launcher.launch"
+"""Called with a deployment's id when its address answers. By path: environments never import testruns."""
+TEST_REPORTER = "testruns.selectors.report"
+"""A deployment's TestReport for the comment, or None."""
+
 # ── Django ──────────────────────────────────────────────────────────────────────────────────
 # Without a stated key nothing outlives the process; the control plane's own is in control-plane.env.
 SECRET_KEY: str = env.str("SECRET_KEY", default=get_random_secret_key())
@@ -133,6 +142,14 @@ DRAMATIQ_BROKER = {
     ],
 }
 DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{REDIS_PREFIX}:cache",
+    }
+}
 
 CHANNEL_LAYERS = {
     "default": {

@@ -4,6 +4,8 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
+from environments import webhooks
+
 
 def healthz(request: HttpRequest) -> HttpResponse:
     """Answers when the web program is up; it asks no other server."""
@@ -13,6 +15,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
+    path("webhooks/local", webhooks.local, name="webhook-local"),
     path("", include("testruns.urls")),
     path("", include("environments.urls")),
 ]

@@ -76,7 +76,9 @@ class ScenarioResult(models.Model):
     test_run = models.ForeignKey(TestRun, on_delete=models.CASCADE, related_name="results")
     scenario_key = models.CharField(max_length=100)
     title = models.CharField(max_length=300)
-    origin = models.CharField(max_length=20, help_text="reference: replayed from the base branch; new: first seen here.")
+    origin = models.CharField(
+        max_length=20, help_text="reference: replayed from the base branch; new: first seen here."
+    )
     outcome = models.CharField(max_length=10, choices=Outcome.choices)
     reason = models.TextField(blank=True)
     seconds = models.FloatField(default=0)

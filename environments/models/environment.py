@@ -58,13 +58,19 @@ class Environment(models.Model):
     namespace_uid = models.CharField(max_length=100, blank=True)
     seeded = models.JSONField(default=dict, blank=True, help_text="Which seeds ran in which namespace uid.")
     serving = models.ForeignKey(
-        "Deployment", on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        "Deployment",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
         help_text="The deployment that the addresses lead to.",
     )
 
     lease_token = models.CharField(max_length=40, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveIntegerField(default=0, help_text="Tries of this generation that ended in a platform error.")
+    attempts = models.PositiveIntegerField(
+        default=0, help_text="Tries of this generation that ended in a platform error."
+    )
     retry_at = models.DateTimeField(null=True, blank=True)
 
     created_at = models.DateTimeField(auto_now_add=True)

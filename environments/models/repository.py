@@ -22,7 +22,8 @@ class Repository(models.Model):
     installation = models.CharField(max_length=100, blank=True)
     default_branch = models.CharField(max_length=255, default="main")
     preview_default_branch = models.BooleanField(
-        default=True, help_text="Keep an environment of the default branch; its traces are the tests' reference."
+        default=True,
+        help_text="Keep an environment of the default branch; its traces are the tests' reference.",
     )
     fork_policy = models.CharField(max_length=10, choices=ForkPolicy.choices, default=ForkPolicy.ASK)
     preview_drafts = models.BooleanField(default=False)
@@ -64,9 +65,7 @@ class PullRequest(models.Model):
     fork = models.BooleanField(default=False)
     approved_sha = models.CharField(max_length=64, blank=True, help_text="The fork's commit that may run.")
     comment_id = models.CharField(max_length=100, blank=True)
-    comment_version = models.BigIntegerField(
-        default=-1, help_text="The environment's version that the comment shows."
-    )
+    comment_version = models.BigIntegerField(default=-1, help_text="The environment's version that the comment shows.")
     opened_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -115,9 +114,7 @@ class WebhookDelivery(models.Model):
             models.UniqueConstraint(fields=["provider", "delivery_id"], name="delivery_identity"),
         ]
         indexes = [
-            models.Index(
-                fields=["received_at"], name="delivery_waiting", condition=models.Q(interpreted_at=None)
-            ),
+            models.Index(fields=["received_at"], name="delivery_waiting", condition=models.Q(interpreted_at=None)),
         ]
 
     def __str__(self) -> str:

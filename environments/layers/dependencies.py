@@ -1,0 +1,43 @@
+"""dependencies: each recipe applied and answering, its variables known to the app layer."""
+
+from __future__ import annotations
+
+from environments.layers.context import LayerContext, Outcome
+from environments.models import DeployedDependency
+from environments.ports import DependencyHandle
+
+
+def bring_up(ctx: LayerContext) -> Outcome:
+    for dependency in ctx.spec.dependencies:
+        ctx.fence()
+        handle = ctx.outside.runtime.apply_dependency(
+            ctx.namespace, dependency, lambda line, name=dependency.name: ctx.say(line, name), ctx.fence
+        )
+        _keep(ctx, handle)
+        ctx.say(f"{handle.recipe} {handle.version} answers", handle.name)
+        if handle.note:
+            ctx.say(handle.note, handle.name)
+    return Outcome.done(_summary(ctx))
+
+
+def _keep(ctx: LayerContext, handle: DependencyHandle) -> None:
+    ctx.dependencies[handle.name] = handle
+    password = handle.fields.get("password")
+    if password:
+        ctx.hidden[f"{handle.name}.password"] = password
+    DeployedDependency.objects.update_or_create(
+        deployment=ctx.deployment,
+        name=handle.name,
+        defaults={
+            "recipe": handle.recipe,
+            "version_wanted": handle.version_wanted or "",
+            "version": handle.version,
+            "note": handle.note,
+        },
+    )
+
+
+def _summary(ctx: LayerContext) -> str:
+    if not ctx.dependencies:
+        return "none asked for"
+    return ", ".join(f"{handle.recipe} {handle.version}" for handle in ctx.dependencies.values())

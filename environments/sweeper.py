@@ -1,0 +1,142 @@
+"""The sweeper: compares database, runtime and provider, and repairs each difference.
+
+Refuses to delete in bulk: what a failing provider or an empty database makes look superfluous is left alone.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from django.core.cache import cache
+from django.db.models import F, Q
+from django.utils import timezone
+
+from environments import commenting, transitions, wiring, wishes
+from environments.models import Environment, Repository, WebhookDelivery
+from environments.ports import PreviewError, Runtime
+
+log = structlog.get_logger()
+
+Phase = Environment.Phase
+Wanted = Environment.Wanted
+PROVIDER_EVERY = 15
+"""Seconds between two looks at a repository's open pull requests."""
+BULK = 3
+"""More orphans than this, and more than half of all that is ours, are left for a person."""
+UNINTERPRETED_FOR = timedelta(seconds=5)
+MAX_INTERPRETATIONS = 20
+
+
+def sweep() -> list[int]:
+    """One pass. Returns the environments that need a worker. A part that fails does not stop the others."""
+    if not cache.add("sweeping", 1, timeout=240):
+        return []
+    try:
+        for part in (interpret_waiting, ask_providers, write_late_comments, remove_orphans, revive_lost):
+            try:
+                part()
+            except PreviewError as error:
+                log.warning("sweep", part=part.__name__, code=error.code, error=error.message)
+        return list(waiting())
+    finally:
+        cache.delete("sweeping")
+
+
+def waiting() -> list[int]:
+    """Environments whose wish is not brought about, that nobody is at work on, and whose time has come."""
+    now = timezone.now()
+    return list(
+        Environment.objects.filter(settled_generation__lt=F("generation"))
+        .filter(Q(lease_token="") | Q(lease_until__lt=now))
+        .filter(Q(retry_at=None) | Q(retry_at__lte=now))
+        .order_by("phase_changed_at")
+        .values_list("pk", flat=True)[:500]
+    )
+
+
+def interpret_waiting() -> None:
+    """Deliveries whose worker died, or whose message was lost."""
+    late = WebhookDelivery.objects.filter(
+        interpreted_at=None,
+        received_at__lt=timezone.now() - UNINTERPRETED_FOR,
+        attempts__lt=MAX_INTERPRETATIONS,
+    ).order_by("received_at")
+    for delivery in late[:200]:
+        WebhookDelivery.objects.filter(pk=delivery.pk).update(attempts=F("attempts") + 1)
+        wishes.interpret_delivery(delivery.pk)
+
+
+def ask_providers() -> None:
+    """Deliveries that never came: open pull requests and pinned branches as the provider shows them now."""
+    for repository in Repository.objects.filter(removed_at=None):
+        if cache.add(f"asked-{repository.pk}", 1, timeout=PROVIDER_EVERY):
+            try:
+                ask_provider(repository)
+            except PreviewError as error:
+                log.warning("provider", repository=str(repository), code=error.code, error=error.message)
+
+
+def ask_provider(repository: Repository) -> None:
+    provider = wiring.provider(repository.provider)
+    shown = {state.number: state for state in provider.open_pull_requests(repository.ref)}
+    for number, state in shown.items():
+        wishes.converge_pull(repository, number, state)
+    alive = Environment.objects.filter(repository=repository, pull__isnull=False).exclude(wanted=Wanted.ABSENT)
+    for number in alive.values_list("pull__number", flat=True):
+        if number not in shown:
+            # Each is asked for by itself: a list that came back short deletes nothing.
+            wishes.converge_pull(repository, number)
+    wishes.converge_branch(repository, repository.default_branch)
+
+
+def write_late_comments() -> None:
+    """Comments that show an older version than the database, because a write failed or was lost."""
+    settled = timezone.now() - timedelta(seconds=5)
+    late = Environment.objects.filter(
+        pull__isnull=False, pull__comment_version__lt=F("version"), phase_changed_at__lt=settled
+    ).filter(settled_generation=F("generation"))
+    for pk in late.values_list("pk", flat=True)[:50]:
+        commenting.write(pk)
+
+
+def remove_orphans() -> None:
+    """Namespaces with our label and no living Environment."""
+    runtime = wiring.runtime()
+    owned = runtime.owned()
+    alive = set(Environment.objects.exclude(phase=Phase.GONE).values_list("namespace", flat=True))
+    orphans = [item.name for item in owned if item.name not in alive]
+    if len(orphans) > BULK and len(orphans) * 2 > len(owned):
+        log.error("orphans left alone", count=len(orphans), owned=len(owned), first=orphans[:BULK])
+        return
+    for name in orphans:
+        log.warning("orphan removed", namespace=name)
+        runtime.destroy(name)
+
+
+def revive_lost() -> None:
+    """Environments that should answer and whose namespace or services are not there any more (a reboot)."""
+    runtime = wiring.runtime()
+    candidates = Environment.objects.filter(
+        phase__in=[Phase.READY, Phase.TESTING, Phase.DEGRADED],
+        wanted=Wanted.PRESENT,
+        settled_generation=F("generation"),
+        phase_changed_at__lt=timezone.now() - timedelta(seconds=3),
+    )
+    for environment in candidates:
+        if lost := what_is_lost(runtime, environment):
+            again = transitions.wish(
+                environment.pk, Wanted.PRESENT, environment.wanted_sha, actor="sweeper", why=lost, again=True
+            )
+            log.warning("environment revived", namespace=environment.namespace, lost=lost, again=again)
+
+
+def what_is_lost(runtime: Runtime, environment: Environment) -> str:
+    """One sentence, or empty when all of it is there. Crashed services are restarted by the runtime itself."""
+    seen = runtime.observe(environment.namespace)
+    if not seen.exists:
+        return "Its namespace is gone; bringing it up again"
+    states = [*seen.services, *seen.dependencies]
+    if states and not seen.asleep and all(state.state == "stopped" for state in states):
+        return "Its processes are gone; bringing them up again"
+    return ""

@@ -1,0 +1,79 @@
+"""Which Runtime, Builder, Provider this installation uses: settings become objects here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+from environments import names
+from environments.models import Environment, Repository
+from environments.ports import Builder, PlatformError, Provider, Runtime
+from environments.source import Source
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The outside world, as the pipeline reaches it."""
+
+    runtime: Runtime
+    builder: Builder
+    source: Source
+    checkouts: Path
+
+    def provider(self, repository: Repository) -> Provider:
+        return provider(repository.provider)
+
+
+@lru_cache(maxsize=1)
+def outside() -> Outside:
+    home = Path(settings.PREVIEWKIT_HOME)
+    return Outside(runtime(), _builder(home), Source(home / "sources"), home / "checkouts")
+
+
+@lru_cache(maxsize=1)
+def runtime() -> Runtime:
+    if settings.RUNTIME == "embedded":
+        from environments.runtimes.embedded import EmbeddedRuntime
+
+        home = Path(settings.PREVIEWKIT_HOME)
+        return EmbeddedRuntime(home / "environments", owner=settings.OWNER_ID, routes_dir=home / "traefik" / "dynamic")
+    raise PlatformError(
+        "runtime_unavailable", f"RUNTIME is {settings.RUNTIME!r}.", "This version knows RUNTIME=embedded."
+    )
+
+
+def _builder(home: Path) -> Builder:
+    from environments.builders.local import LocalBuilder
+
+    return LocalBuilder(home / "builds")
+
+
+@lru_cache(maxsize=4)
+def provider(name: str) -> Provider:
+    if name == "local":
+        from environments.providers.local import LocalProvider
+
+        return LocalProvider(Path(settings.PREVIEWKIT_HOME) / "git")
+    raise PlatformError("provider_unavailable", f"No provider is called {name!r}.", "This version knows `local`.")
+
+
+def slug(repository: Repository) -> str:
+    """The repository's name for caches and mirrors: readable, and distinct for distinct repositories."""
+    return names.repository_slug(repository.provider, repository.owner, repository.name)
+
+
+def host(environment: Environment, service: str) -> str:
+    """The full host name of one of the environment's services."""
+    repository = environment.repository
+    target = environment.pull.number if environment.pull else environment.branch
+    label = names.host_label(service, repository.provider, repository.owner, repository.name, target)
+    return f"{label}.{settings.BASE_DOMAIN}"
+
+
+def address(host_name: str) -> str:
+    """The HTTPS address of a host under the base domain."""
+    port = "" if settings.HTTPS_PORT == 443 else f":{settings.HTTPS_PORT}"
+    return f"https://{host_name}{port}"
