@@ -359,6 +359,10 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     drop_root: bool = False
     """Refuses to run as root (Postgres): run as an unprivileged user when the runtime is root."""
+    stop_signal: str = "TERM"
+    """Ends it so that its data is whole."""
+    quit_signal: str = "KILL"
+    """Ends it at once where its data is thrown away; Postgres wants QUIT, to free its shared memory."""
 
 
 @dataclass(frozen=True)
@@ -374,16 +378,29 @@ class RecipeContext:
     """Its data directory (embedded: on this machine; kubernetes: in the container)."""
     services: Mapping[str, str] = field(default_factory=dict)
     """Service name → `host:port`, for recipes that route to services; empty before the app layer."""
+    revision: int = 0
+    """The deployment that `services` are of."""
+
+    @property
+    def directory(self) -> Path:
+        """`data`, where the recipe can't do without."""
+        assert self.data is not None
+        return self.data
 
 
 class Recipe(Protocol):
-    """How a managed dependency is run. One file each in recipes/; pure: it says what to run and runs nothing.
+    """How a managed dependency is run. One file each in recipes/. It says what to run; the runtime runs it. What
+    it asks of the running server (`ready`, `embedded_finish`, `snapshot` …) it asks over the network.
 
     `embedded_*` serve the embedded runtime; the kubernetes runtime adds its own methods here."""
 
     name: str
     port_names: tuple[str, ...]
+    """The first is the one that services use."""
     option_names: tuple[str, ...]
+    snapshots: Literal["live", "stopped", "none"]
+    """Whether `snapshot` and `restore` work on the running server, on the data of a stopped one, or there is
+    nothing to keep."""
 
     def check(self, dependency: Dependency) -> None:
         """Raises UserError(recipe_version | recipe_option)."""
@@ -391,14 +408,23 @@ class Recipe(Protocol):
 
     def fields(self, ctx: RecipeContext) -> dict[str, str]: ...
 
-    def variables(self, ctx: RecipeContext) -> dict[str, str]: ...
+    def variables(self, ctx: RecipeContext) -> dict[str, str]:
+        """The conventional variables; prefixed (`ANALYTICS_DATABASE_URL`) where the dependency has another name
+        than its recipe."""
+        ...
 
     def embedded_version(self, dependency: Dependency) -> tuple[str, str]:
-        """(version that really runs, note where it is not what was wanted)."""
+        """(version that really runs, note where it is not what was wanted). Raises UserError(recipe_option) for
+        what can't be had on this machine."""
+        ...
+
+    def embedded_template(self, dependency: Dependency) -> str:
+        """Name of the data directory that `embedded_prepare` makes: equal names, equal content but for the
+        password, so that it is made once and copied. Empty: nothing is prepared."""
         ...
 
     def embedded_prepare(self, ctx: RecipeContext) -> list[Program]:
-        """Commands that run once, before the first start, in an empty data directory (initdb)."""
+        """Commands that fill the empty directory `data` of the template (initdb)."""
         ...
 
     def embedded_program(self, ctx: RecipeContext) -> Program: ...
@@ -407,13 +433,19 @@ class Recipe(Protocol):
         """Files (relative to `data`) written before start, and again, atomically, when `services` change."""
         ...
 
+    def embedded_finish(self, ctx: RecipeContext, template_password: str) -> None:
+        """Users, databases, extensions, once the server answers. May run twice, also at the same time."""
+        ...
+
     def ready(self, ctx: RecipeContext) -> bool:
-        """Asks the server itself (SELECT 1, PING)."""
+        """Asks the server itself (PING)."""
         ...
 
     def snapshot(self, ctx: RecipeContext, name: str) -> None: ...
 
-    def restore(self, ctx: RecipeContext, name: str) -> None: ...
+    def restore(self, ctx: RecipeContext, name: str) -> None:
+        """Raises PlatformError(snapshot_missing)."""
+        ...
 
 
 def describe(error: BaseException) -> dict[str, Any]:
