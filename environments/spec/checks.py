@@ -94,8 +94,8 @@ def _decide_public(services: dict[str, NamedService]) -> None:
 
 def _dependency(node: Node) -> NamedDependency | None:
     if isinstance(node.value, str):
-        recipe = node.value.partition("@")[0]
-        return NamedDependency(recipe, node.at, recipe)
+        short = node.value.partition("@")[0]
+        return NamedDependency(short, node.at, short)
     recipe, name = node.get("recipe"), node.get("name")
     if recipe is None or not isinstance(recipe.value, str):
         return None
@@ -178,6 +178,8 @@ def _check_reference(reference: Reference, at: At, path: str, names: Names, prob
     else:
         words = [*names.dependencies, "services", "pr", "preview"]
         hint = f'did you mean "{{{{services.{reference.name}}}}}"?' if head in names.services else ""
+        if head in RECIPE_FIELDS:
+            hint = f"add {head} to `dependencies`"
         problems.add(
             at,
             path,
@@ -261,7 +263,9 @@ def start_order(services: dict[str, NamedService], problems: Problems) -> list[s
                 services[trail[-1]].after[name],
                 f"services.{trail[-1]}",
                 f"found a circle, {' → '.join(circle)}, allowed: services that start one after another",
-                "remove one of these; a `public_url` may be referred to in a circle",
+                "remove one of these; a `public_url` may be referred to in a circle"
+                if len(circle) > 2
+                else "a service can't start after itself; its `public_url` it may refer to",
                 code="spec_cycle",
             )
             return

@@ -116,13 +116,8 @@ def _decoded(text: str | bytes, problems: Problems) -> str:
     if len(text) > SIZE_LIMIT:
         problems.add((1, 1), "", f"found a file of {len(text):,} bytes, allowed: at most {SIZE_LIMIT:,}")
         raise _Unreadable
-    if not isinstance(text, str):
-        try:
-            text = text.decode("utf-8")
-        except UnicodeDecodeError as error:
-            before = text[: error.start].decode("utf-8")
-            problems.add(_end_of(before), "", f"found the byte 0x{text[error.start]:02x}, allowed: text in UTF-8")
-            raise _Unreadable from None
+    if isinstance(text, bytes):
+        text = _from_utf8(text, problems)
     text = text.removeprefix("\ufeff")
     # What YAML 1.2 (§5.1) allows in a stream; the library would name an offset instead of a line.
     odd = re.search("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
@@ -131,6 +126,15 @@ def _decoded(text: str | bytes, problems: Problems) -> str:
         problems.add(at, "", f"found the control character U+{ord(odd[0]):04X}, allowed: printable text")
         raise _Unreadable
     return text
+
+
+def _from_utf8(raw: bytes, problems: Problems) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = _end_of(raw[: error.start].decode("utf-8"))
+        problems.add(at, "", f"found the byte 0x{raw[error.start]:02x}, allowed: text in UTF-8")
+        raise _Unreadable from None
 
 
 def _end_of(text: str) -> At:
@@ -272,7 +276,9 @@ class _Reader:
         if "\t" in indent or line[at[1] - 1 : at[1]] == "\t":
             self._stop((at[0], line.index("\t") + 1), "found a tab, allowed: spaces", "replace it by spaces")
         context = f" {error.context}" if error.context else ""
-        said = re.sub(r"\s+", " ", f"{error.problem or 'found something that is not YAML'}{context}")
+        if context and error.context_mark and error.context_mark.line + 1 != at[0]:
+            context += f" that begins on line {error.context_mark.line + 1}"
+        said = re.sub(r"\s+", " ", f"{error.problem or 'found something else'}{context}")
         self._stop(at, f"not YAML: {said[:200]}", _way_out(said))
 
     def _stop(self, at: At, message: str, hint: str = "") -> NoReturn:
@@ -295,7 +301,7 @@ def _way_out(said: str) -> str:
         return 'a key is followed by ": "'
     if "block end" in said:
         return "check the indentation of this line and of those above"
-    if "flow" in said:
+    if "flow" in said or "quoted" in said:
         return "check that each bracket and quote is closed"
     return ""
 

@@ -151,7 +151,7 @@ def _place(root: Node, loc: tuple[int | str, ...], *, on_key: bool) -> tuple[At,
         elif part in node.entries():
             entry = node.entries()[part]
             node = entry.node
-            at = entry.at if on_key and part == loc[-1] else node.at
+            at = entry.at if (on_key and part == loc[-1]) or node.value is None else node.at
             path = f"{path}.{part}" if path else part
             if loc[-1] == "[key]":
                 at = entry.at

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from environments.names import SERVICE_LIMIT
 from environments.spec import values as v
 
-
 SERVICES_LIMIT = 200
 """Services of one file; the walk through their graph needs a bound."""
 
