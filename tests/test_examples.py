@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from environments.errors import CODES
+from environments.spec import parse
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 LAYERS = {"build", "namespace", "dependencies", "app", "routing", "tests"}
@@ -74,6 +75,14 @@ def make_all(example: str, directory: Path) -> tuple[Path, Path]:
 
 def test_the_minimal_example_is_the_documented_file_and_nothing_more() -> None:
     assert (EXAMPLES / "minimal/.preview.yaml").read_text() == DOCUMENTED_MINIMUM
+
+
+def test_the_shop_is_a_file_that_is_understood_and_starts_in_the_order_of_its_references() -> None:
+    spec = parse((EXAMPLES / "shop/.preview.yaml").read_text())
+
+    assert list(spec.services) == ["api", "web", "worker"]
+    assert [name for name, service in spec.services.items() if service.public] == ["web"]
+    assert [dependency.recipe for dependency in spec.dependencies] == ["postgres", "valkey", "api-gateway"]
 
 
 @pytest.mark.parametrize("lock", ["minimal/package-lock.json", "shop/api/package-lock.json"])
