@@ -1,0 +1,1 @@
+"""Kubernetes objects as pure functions of what is wanted: nothing here talks to a cluster."""

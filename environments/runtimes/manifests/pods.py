@@ -1,0 +1,76 @@
+"""What every pod of an environment has: no rights, no token, limits, and its variables from a Secret."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from environments.runtimes.manifests.labels import Manifest, checksum, meta
+from environments.runtimes.manifests.settings import ClusterSettings
+from environments.spec import Resources
+
+CONTAINER = "main"
+
+
+def container(
+    image: str, command: tuple[str, ...] | str, resources: Resources, settings: ClusterSettings
+) -> dict[str, Any]:
+    """`command`: a tuple is run as it is, a string by `sh -c`, an empty one leaves the image's own."""
+    found: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": image,
+        "resources": limits(resources, settings),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    if command:
+        found["command"] = ["sh", "-c", command] if isinstance(command, str) else list(command)
+    if settings.pod_security != "restricted":
+        del found["securityContext"]["capabilities"]  # a root image may need those that baseline allows
+    return found
+
+
+def limits(resources: Resources, settings: ClusterSettings) -> Manifest:
+    cpu, memory = round(resources.cpu * 1000), resources.memory
+    return {
+        "limits": {"cpu": f"{cpu}m", "memory": str(memory)},
+        "requests": {
+            "cpu": f"{max(round(cpu * settings.cpu_request), 1)}m",
+            "memory": str(int(memory * settings.memory_request)),
+        },
+    }
+
+
+def pod_spec(main: dict[str, Any], settings: ClusterSettings, *, user: int | None, grace: int) -> dict[str, Any]:
+    security: dict[str, Any] = {
+        "seccompProfile": {"type": "RuntimeDefault"},
+        # Any user may listen on port 80 here, as in the containers that developers know.
+        "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}],
+    }
+    if settings.pod_security == "restricted":
+        security |= {"runAsNonRoot": True, "runAsUser": user or settings.run_as}
+    elif user:
+        security["runAsUser"] = user
+    return {
+        "containers": [main],
+        "automountServiceAccountToken": False,
+        # Docker-style variables such as WEB_PORT=tcp://… would overwrite what programs read as their own.
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace,
+        "securityContext": security,
+    }
+
+
+def secret(namespace: str, name: str, labels: Mapping[str, str], values: Mapping[str, str]) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": meta(namespace, name, labels),
+        "data": {name: base64.b64encode(text.encode()).decode() for name, text in sorted(values.items())},
+    }
+
+
+def values_checksum(values: Mapping[str, str]) -> str:
+    """Changes when a value does; says nothing about it."""
+    return checksum(sorted(values.items()))
