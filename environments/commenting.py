@@ -13,7 +13,7 @@ LOCK_SPACE = 0x50564B54
 
 
 def write(environment_id: int) -> None:
-    """Renders under a lock and writes, until the comment shows the newest version: a late writer finds nothing to do."""
+    """Renders under a lock and writes, until the newest version is shown: a late writer finds nothing to do."""
     pull_id = Environment.objects.values_list("pull_id", flat=True).get(pk=environment_id)
     if pull_id is None:
         return

@@ -39,6 +39,15 @@ def add_repository(source: str, name: str = "") -> Repository:
     return repository
 
 
+def create_repository(name: str) -> Repository:
+    """A repository of our own to push to. Creating it again changes nothing."""
+    ref = wiring.provider("local").create_bare(name)  # type: ignore[attr-defined]  # the local provider's own
+    repository, _ = Repository.objects.get_or_create(
+        provider="local", owner=ref.owner, name=ref.name, defaults={"url": ref.url, "default_branch": "main"}
+    )
+    return repository
+
+
 def remove_repository(repository: Repository, actor: str) -> None:
     """Its environments are closed; its history stays."""
     Repository.objects.filter(pk=repository.pk).update(removed_at=timezone.now())

@@ -104,15 +104,15 @@ class Source:
         return Commit(sha, subject, into, mirror)
 
     def diff(self, slug: str, origin: CloneSource, base: str, head: str) -> str:
-        """What `head` changes since it left `base`, as a unified diff; at most DIFF_LIMIT characters."""
+        """What is different at `head`, as a unified diff; at most DIFF_LIMIT characters."""
         mirror = self.fetch(slug, origin, head)
         self.fetch(slug, origin, base)
-        return git(mirror, "diff", "--no-color", "--no-ext-diff", f"{base}...{head}", "--")[:DIFF_LIMIT]
+        return git(mirror, "diff", "--no-color", "--no-ext-diff", base, head, "--")[:DIFF_LIMIT]
 
     def changed_files(self, slug: str, origin: CloneSource, base: str, head: str) -> list[str]:
         mirror = self.fetch(slug, origin, head)
         self.fetch(slug, origin, base)
-        return git(mirror, "diff", "--name-only", "-z", f"{base}...{head}", "--").split("\0")[:-1]
+        return git(mirror, "diff", "--name-only", "-z", base, head, "--").split("\0")[:-1]
 
     def forget(self, slug: str) -> None:
         """Removes the mirror of a repository that is no longer connected."""

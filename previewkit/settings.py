@@ -53,6 +53,8 @@ FRONT_ADDRESS: tuple[str, int] = (env.str("FRONT_HOST", default="127.0.0.1"), HT
 """Where this process reaches the front door."""
 TEST_LAUNCHER = "testruns.launcher.launch"
 """Called with a deployment's id when its address answers. By path: environments never import testruns."""
+TEST_SECONDS: float = env.float("TEST_SECONDS", default=150.0)
+"""One test run's budget; scenarios that have not begun by then are not run, and said to be."""
 TEST_REPORTER = "testruns.selectors.report"
 """A deployment's TestReport for the comment, or None."""
 
@@ -91,6 +93,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "environments.middleware.ContentSecurityPolicy",
 ]
 
 TEMPLATES = [
@@ -111,9 +114,7 @@ TEMPLATES = [
 # ── database: Postgres, the embedded one unless DATABASE_URL says otherwise ─────────────────
 _NO_SERVER = {"ENGINE": "django.db.backends.postgresql", "NAME": "previewkit", "HOST": str(HOME.postgres)}
 """Connecting fails with a message that names the state directory; no stranger's server is reached."""
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db("DATABASE_URL") if "DATABASE_URL" in env else _NO_SERVER
-}
+DATABASES: dict[str, dict[str, Any]] = {"default": env.db("DATABASE_URL") if "DATABASE_URL" in env else _NO_SERVER}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 10)
 

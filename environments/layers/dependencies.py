@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from environments.layers.context import LayerContext, Outcome
 from environments.models import DeployedDependency
 from environments.ports import DependencyHandle
@@ -10,9 +12,8 @@ from environments.ports import DependencyHandle
 def bring_up(ctx: LayerContext) -> Outcome:
     for dependency in ctx.spec.dependencies:
         ctx.fence()
-        handle = ctx.outside.runtime.apply_dependency(
-            ctx.namespace, dependency, lambda line, name=dependency.name: ctx.say(line, name), ctx.fence
-        )
+        on_line = partial(ctx.say, source=dependency.name)
+        handle = ctx.outside.runtime.apply_dependency(ctx.namespace, dependency, on_line, ctx.fence)
         _keep(ctx, handle)
         ctx.say(f"{handle.recipe} {handle.version} answers", handle.name)
         if handle.note:

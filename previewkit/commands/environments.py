@@ -126,11 +126,12 @@ def comment(environment: str) -> None:
     from environments import services, wiring
 
     row = services.environment_named(environment)
-    if row.pull is None:
+    pull = row.pull
+    if pull is None:
         fail("commit_gone", f"{environment} belongs to a branch, not to a pull request: it has no comment.")
     provider = wiring.provider(row.repository.provider)
-    body = provider.comment(row.repository.ref, row.pull.number)  # type: ignore[attr-defined]
-    click.echo(body or "No comment yet.")
+    comments = provider.comments(row.repository.ref, pull.number)  # type: ignore[attr-defined]
+    click.echo(comments[-1].body if comments else "No comment yet.")
 
 
 def _button(name: str, said: str) -> click.Command:

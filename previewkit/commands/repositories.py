@@ -133,4 +133,7 @@ def delete_secret(repository: str, name: str) -> None:
     click.echo(f"{name} is deleted." if deleted else f"{repository} has no secret {name}.")
 
 
-GROUPS = (repo, pr, secret)
+COMMANDS = (repo, pr, secret)
+
+
+COMMANDS = (repo, pr, secret)
