@@ -68,6 +68,8 @@ class Artifact:
     env: Mapping[str, str] = field(default_factory=dict)
     """What the program needs to find its packages (PATH, VIRTUAL_ENV, NODE_PATH …); may hold `{release}`,
     the directory that the runtime copied the release to."""
+    user: int | None = None
+    """image: the user id that it names; None: none, or root."""
 
 
 class Builder(Protocol):
@@ -365,6 +367,46 @@ class Program:
     """Ends it at once where its data is thrown away; Postgres wants QUIT, to free its shared memory."""
 
 
+SNAPSHOT_MISSING = 44
+"""Exit code of a Workload's `restore` when there is no snapshot of that name."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A dependency's server as a container, for the kubernetes runtime. Commands run inside it."""
+
+    image: str
+    command: tuple[str, ...] = ()
+    """Empty: the image's own."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    secret_env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Absolute path → text, read-only. It is started anew when one changes."""
+    volume: str = ""
+    """Where its data is kept; empty: it keeps none."""
+    storage: str = "2Gi"
+    scratch: tuple[str, ...] = ()
+    """Directories that it writes to and that are lost with it."""
+    user: int = 10001
+    resources: Resources = field(default_factory=Resources)
+    ready: tuple[str, ...] = ()
+    """Ends with 0 once it answers; empty: its first port accepts connections."""
+    ready_path: str = ""
+    """Or: an HTTP path on its first port that answers below 400."""
+    finish: tuple[str, ...] = ()
+    """Users, databases, extensions, once it answers. May run twice."""
+    version: tuple[str, ...] = ()
+    """Prints the version that runs, among other words."""
+    snapshot: tuple[str, ...] = ()
+    """Keeps its data under the name that is its last argument; empty: there is nothing to keep."""
+    restore: tuple[str, ...] = ()
+    """Ends with SNAPSHOT_MISSING where there is no snapshot of that name."""
+    routes_to: tuple[str, ...] = ()
+    """Services that it passes requests on to, on port 80 of their names."""
+    http: bool = False
+    """Its first port speaks HTTP and may be routed to."""
+
+
 @dataclass(frozen=True)
 class RecipeContext:
     """Where a dependency lives: the same for both runtimes, so that variables are computed once."""
@@ -445,6 +487,15 @@ class Recipe(Protocol):
 
     def restore(self, ctx: RecipeContext, name: str) -> None:
         """Raises PlatformError(snapshot_missing)."""
+        ...
+
+    # ── kubernetes ──────────────────────────────────────────────────────────────────────────
+
+    container_ports: Mapping[str, int]
+    """Where it listens in its container, by port name."""
+
+    def workload(self, ctx: RecipeContext) -> Workload:
+        """Raises UserError(recipe_option)."""
         ...
 
 
