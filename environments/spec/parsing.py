@@ -124,7 +124,7 @@ def _report(error: Any, root: Node, problems: Problems) -> None:
         case "too_short":
             problems.add(at, path, "found none, allowed: at least one")
         case "too_long":
-            problems.add(at, path, f"found {context['actual_length']}, allowed: at most {context['max_length']}")
+            problems.add(at, path, f"found {len(found)}, allowed: at most {context['max_length']}")
         case _:  # model_type, dict_type
             problems.add(at, path, f"found {shown(found)}, allowed: a mapping", _no_value(found))
 

@@ -87,11 +87,19 @@ class Problems:
         if word is not None and not hint:
             near = nearest(word, words)
             hint = f'did you mean "{near}"?' if near else ""
-        self.found.append(SpecProblem(*at, path, message, hint, code, self.filename))
+        line, column = at
+        self.found.append(
+            SpecProblem(line, column, one_line(path), one_line(message), one_line(hint), code, self.filename)
+        )
 
     def raise_if_any(self) -> None:
         if self.found:
             raise SpecError(self.found, self.unreported)
+
+
+def one_line(text: str) -> str:
+    """Text for a terminal, a log and a comment: keys of a file may hold line ends and worse."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
@@ -120,8 +128,8 @@ def shown(found: object) -> str:
 
 
 def listed(words: Iterable[str]) -> str:
-    """Words as an error lists them: all that fit a line."""
+    """Words as an error lists them: as many as a person looks through."""
     every = list(words)
     if not every:
         return "none"
-    return ", ".join(every[:30]) + (f" and {len(every) - 30} more" if len(every) > 30 else "")
+    return ", ".join(every[:20]) + (f" and {len(every) - 20} more" if len(every) > 20 else "")

@@ -46,7 +46,7 @@ class Reference:
         A `public_url` is known beforehand, so two services may know one another's.
         """
         parts = self.parts
-        return parts[1] if len(parts) == 3 and parts[0] == "services" and parts[2] != "public_url" else None
+        return parts[1] if parts[0] == "services" and parts[2:] in (("url",), ("host",), ("port",)) else None
 
 
 @dataclass(frozen=True)
