@@ -194,8 +194,9 @@ class LocalBuild:
         """Raises UserError(build_failed …) unless the step is optional, PlatformError(disk_full)."""
         self.on_line(f"$ {step.title}")
         env = self._env(room) | dict(more) | dict(step.env)
+        listener = _unheard if step.optional else self.on_line
         try:
-            ended = run_step(step.run, room.app, env, self.limits, self.on_line, self.fence)
+            ended = run_step(step.run, room.app, env, self.limits, listener, self.fence)
         except FileNotFoundError as error:
             raise PlatformError(
                 "build_tool_missing",
@@ -207,7 +208,8 @@ class LocalBuild:
         _refuse_full_disk(ended)
         how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
         if step.optional:
-            self.on_line(f"Note: `{step.title}` ended with {how}; the build goes on without it.")
+            why = next((line for line in reversed(ended.tail) if line.strip()), "it said nothing")
+            self.on_line(f"Note: that ended with {how} ({why}); the build goes on without it.")
             return
         raise UserError(
             "build_failed",

@@ -87,7 +87,7 @@ def main(root: str, *options: str) -> None:
             raise SystemExit(0)
 
         signal.signal(signal.SIGTERM, stop)
-        print(f"Serving {root} on {address[0]}:{address[1]}", flush=True)
+        print(f"Serving {root} on {address[0]}:{server.server_port}", flush=True)
         server.serve_forever()
 
 

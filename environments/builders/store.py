@@ -27,6 +27,9 @@ from typing import Any
 POLL = 0.05
 """Seconds between looks at a lock that another builder holds."""
 
+RECENT = 3600.0
+"""Seconds for which whoever was given an entry has it without saying so."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -130,7 +133,8 @@ class Store:
         self, *, keep_days: float | None = None, max_bytes: int | None = None, in_use: Collection[str] = ()
     ) -> Pruned:
         """Removes the longest unused entries: those unused for `keep_days`, and more until at most `max_bytes`
-        are left. `in_use` names entries that stay, with all that they refer to (fact `uses`)."""
+        are left. `in_use` names entries that stay, with all that they refer to (fact `uses`); so does what was
+        used in the last hour, as somebody may be about to copy it."""
         kept = set(in_use)
         for name in in_use:
             kept |= set(self._facts(name).get("uses", ()))
@@ -142,7 +146,8 @@ class Store:
         for used_at, name in oldest_first:
             expired = keep_days is not None and now - used_at > keep_days * 86400
             too_much = max_bytes is not None and total - freed > max_bytes
-            if name not in kept and (expired or too_much) and self._remove(name, used_at):
+            recent = now - used_at < RECENT
+            if name not in kept and not recent and (expired or too_much) and self._remove(name, used_at):
                 removed, freed = removed + 1, freed + sizes[name]
         return Pruned(removed, freed)
 

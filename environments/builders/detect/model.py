@@ -23,7 +23,7 @@ class Step:
     run: Command
     env: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
-    """True: a failure is said in the log and the build goes on."""
+    """True: it may fail; then its last line is in the log, and the build goes on."""
 
     @property
     def title(self) -> str:

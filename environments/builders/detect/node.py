@@ -45,7 +45,7 @@ def detect(sources: Sources, service: Service) -> Plan | None:
         tool_package=tool.package,
         why=(f"{locked or 'package.json'}: a Node project, its packages are installed by {tool.name}.",),
         notes=_notes(tool, locked, packages, start is None and site is None),
-        install=_install(tool, sources, packages),
+        install=_install(tool, sources, packages, "workspaces" in package),
         layer_files=_layer_files(sources),
         layered=_layered(sources, package, packages),
         build=_build(tool, package, packages),
@@ -102,13 +102,13 @@ def _yarn(sources: Sources, version: str) -> PackageTool:
     return PackageTool("yarn", f"yarn@{version or YARN_CLASSIC}", ("yarn",))
 
 
-def _install(tool: PackageTool, sources: Sources, packages: frozenset[str]) -> tuple[Step, ...]:
+def _install(tool: PackageTool, sources: Sources, packages: frozenset[str], workspaces: bool) -> tuple[Step, ...]:
     if tool.name == "npm":
         if sources.first("package-lock.json", "npm-shrinkwrap.json"):
-            return (Step(("npm", "ci", "--include=dev", "--prefer-offline", "--no-audit", "--no-fund")),)
+            return (Step(("npm", "ci", "--include=dev", "--no-audit", "--no-fund")),)
         # npm writes no node_modules at all for nothing, and a lock file is not wanted in the release.
         install = ("npm", "install", "--include=dev", "--no-package-lock", "--no-audit", "--no-fund")
-        return (Step(install),) if packages or sources.has(".npmrc") else ()
+        return (Step(install),) if packages or workspaces else ()
     if tool.name == "pnpm":
         frozen = "--frozen-lockfile" if sources.has("pnpm-lock.yaml") else "--no-frozen-lockfile"
         return (Step((*tool.command, "install", frozen, "--prod=false")),)

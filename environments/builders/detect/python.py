@@ -10,8 +10,11 @@ from environments.builders.detect.python_start import find_seed, find_start
 from environments.builders.detect.sources import Sources, string, strings, table
 from environments.spec import Service
 
-POETRY = "poetry@2.5.1"
+POETRY = "poetry==2.5.1"
+POETRY_EXPORT = "poetry-plugin-export==1.10.0"
 PIPENV = "pipenv@2026.10.3"
+EXPORTED = ".previewkit.requirements.txt"
+"""A lock file in the words that uv reads: then one tool installs everything, with one cache and one index."""
 BARE_SCRIPTS = ("main.py", "app.py", "start.py", "bot.py", "hello.py", "server.py", "worker.py", "manage.py")
 REQUIREMENTS = (
     "requirements.txt",
@@ -116,25 +119,42 @@ def _poetry(sources: Sources, pyproject: dict[str, Any]) -> Plan | None:
     return Plan(
         language="python",
         tool="poetry",
-        why=(f"{'poetry.lock' if locked else '[tool.poetry]'}: a Python project, installed by Poetry.",),
+        why=(f"{'poetry.lock' if locked else '[tool.poetry]'}: a Python project, its packages are Poetry's.",),
         notes=() if locked else ("There is no poetry.lock: each build may pick newer packages.",),
-        install=(Step(("uv", "tool", "run", POETRY, "install", "--no-root", "--only", "main", "--no-interaction")),),
+        install=_poetry_locked() if locked else _poetry_unlocked(),
         layer_files=sources.present("pyproject.toml", "poetry.lock", "poetry.toml"),
         layered="path =" not in sources.text("pyproject.toml"),
     )
+
+
+def _poetry_locked() -> tuple[Step, ...]:
+    export = ("uv", "tool", "run", "--from", POETRY, "--with", POETRY_EXPORT, "poetry", "export", "--only", "main")
+    return (
+        Step((*export, "--no-interaction", "--output", EXPORTED)),
+        Step(("uv", "pip", "install", "-r", EXPORTED)),
+    )
+
+
+def _poetry_unlocked() -> tuple[Step, ...]:
+    install = ("poetry", "install", "--no-root", "--only", "main", "--no-interaction")
+    return (Step(("uv", "tool", "run", "--from", POETRY, *install)),)
 
 
 def _pipfile(sources: Sources) -> Plan | None:
     if not sources.has("Pipfile"):
         return None
     locked = sources.has("Pipfile.lock")
-    command = ("sync",) if locked else ("install", "--skip-lock")
+    unlocked = (Step(("uv", "tool", "run", PIPENV, "install", "--skip-lock")),)
+    exported = (
+        Step(f"uv tool run {PIPENV} requirements --hash > {EXPORTED}"),
+        Step(("uv", "pip", "install", "-r", EXPORTED)),
+    )
     return Plan(
         language="python",
         tool="pipenv",
-        why=(f"{'Pipfile.lock' if locked else 'Pipfile'}: a Python project, installed by Pipenv.",),
+        why=(f"{'Pipfile.lock' if locked else 'Pipfile'}: a Python project, its packages are Pipenv's.",),
         notes=() if locked else ("There is no Pipfile.lock: each build may pick newer packages.",),
-        install=(Step(("uv", "tool", "run", PIPENV, *command)),),
+        install=exported if locked else unlocked,
         layer_files=sources.present("Pipfile", "Pipfile.lock"),
         layered="path =" not in sources.text("Pipfile"),
     )
