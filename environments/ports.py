@@ -378,6 +378,8 @@ class Workload:
     image: str
     command: tuple[str, ...] = ()
     """Empty: the image's own."""
+    args: tuple[str, ...] = ()
+    """For the image's own command; empty: its own."""
     env: Mapping[str, str] = field(default_factory=dict)
     secret_env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)

@@ -11,11 +11,12 @@ import http.client
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal
 
-from environments.ports import Program, RecipeContext
-from environments.recipes import checks
+from environments.ports import Program, RecipeContext, Workload
+from environments.recipes import checks, gateway_nginx
 from environments.recipes.programs import beside_python
 from environments.spec import Dependency
 
@@ -90,7 +91,7 @@ class ApiGateway:
 
     def ready(self, ctx: RecipeContext) -> bool:
         """Answers with the routes of this revision."""
-        connection = http.client.HTTPConnection(ctx.host, ctx.ports["admin"], timeout=2)
+        connection = http.client.HTTPConnection(ctx.host, ctx.ports["admin"], timeout=1)
         try:
             connection.request("GET", f"/api/http/middlewares/{_mark(ctx)}@file")
             return connection.getresponse().status == 200
@@ -98,6 +99,17 @@ class ApiGateway:
             return False
         finally:
             connection.close()
+
+    container_ports: Mapping[str, int] = {"http": gateway_nginx.PORT}
+
+    def workload(self, ctx: RecipeContext) -> Workload:
+        routes = [
+            gateway_nginx.GatewayRoute(
+                route["path"].rstrip("/"), service_of(route["to"]), bool(route.get("strip_prefix"))
+            )
+            for route in _routes(ctx.dependency)
+        ]
+        return gateway_nginx.workload(ctx, routes)
 
     def snapshot(self, ctx: RecipeContext, name: str) -> None:
         """It keeps nothing."""
@@ -112,7 +124,7 @@ def _routing(ctx: RecipeContext) -> dict[str, Any]:
     marking = {"headers": {"customResponseHeaders": {"X-Gateway": ctx.dependency.name}}}
     middlewares: dict[str, Any] = {_mark(ctx): marking}
     for number, route in enumerate(_routes(ctx.dependency)):
-        path, service = route["path"].rstrip("/"), re.fullmatch(SERVICE, route["to"])[1]  # type: ignore[index]
+        path, service = route["path"].rstrip("/"), service_of(route["to"])
         if service not in ctx.services:
             continue
         name = f"route-{number}"
@@ -130,6 +142,11 @@ def _routing(ctx: RecipeContext) -> dict[str, Any]:
     if routers:  # Traefik refuses an empty table
         routing |= {"routers": routers, "services": services}
     return routing
+
+
+def service_of(reference: str) -> str:
+    """`services.api` → `api`."""
+    return reference.removeprefix("services.")
 
 
 def _routes(dependency: Dependency) -> list[dict[str, Any]]:

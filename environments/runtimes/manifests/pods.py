@@ -30,6 +30,14 @@ def container(
     return found
 
 
+def probes(start: Manifest, seconds: int, later: Manifest | None = None) -> dict[str, Any]:
+    """Asked each second while it starts, then each five. No liveness probe: a preview that hangs is to be seen, not
+    to be restarted away. `later`: something cheaper to ask from then on."""
+    often = {"periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": seconds}
+    rarely = {"periodSeconds": 5, "timeoutSeconds": 10, "failureThreshold": 3}
+    return {"startupProbe": {**often, **start}, "readinessProbe": {**rarely, **(later or start)}}
+
+
 def limits(resources: Resources, settings: ClusterSettings) -> Manifest:
     cpu, memory = round(resources.cpu * 1000), resources.memory
     return {

@@ -77,23 +77,21 @@ def _service_container(settings: ClusterSettings, release: ServiceRelease, secre
     main["envFrom"] = [{"secretRef": {"name": secret}}]
     if release.port is not None:
         main["ports"] = [{"name": PORT_NAME, "containerPort": release.port, "protocol": "TCP"}]
-        main["readinessProbe"] = readiness(release)
+        main |= pods.probes(_question(release), int(release.health.timeout) + 60)
     return main
 
 
-def readiness(release: ServiceRelease) -> Manifest:
-    """Asked each second. No liveness probe: a preview that hangs is to be seen, not to be restarted away."""
-    probe: Manifest = {"periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 3}
+def _question(release: ServiceRelease) -> Manifest:
     path = release.health.path
     if path is None:
-        return {**probe, "tcpSocket": {"port": PORT_NAME}}
+        return {"tcpSocket": {"port": PORT_NAME}}
     headers = [
         # Frameworks that check the host name know this one, and not the pod's address.
         {"name": "Host", "value": f"127.0.0.1:{release.port}"},
         {"name": "User-Agent", "value": "PreviewKit-health"},
     ]
     path = path if path.startswith("/") else f"/{path}"
-    return {**probe, "httpGet": {"path": path, "port": PORT_NAME, "httpHeaders": headers}}
+    return {"httpGet": {"path": path, "port": PORT_NAME, "httpHeaders": headers}}
 
 
 def revision_service(namespace: str, common: Mapping[str, str], service: str, revision: int, port: int) -> Manifest:
