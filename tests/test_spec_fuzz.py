@@ -102,6 +102,39 @@ spec_trees = st.fixed_dictionaries(
 )
 
 
+def some(**values: list[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Any of these keys, each with one of its values."""
+    return st.fixed_dictionaries({}, optional={key: st.sampled_from(each) for key, each in values.items()})
+
+
+plausible_services = some(
+    build=["railpack", "dockerfile", {"dockerfile": "a/b", "args": {"A": 1.5}}, {"image": "a:1"}, {"target": "x"}],
+    path=[".", "apps/web", "./a//b", "a b", "..a", ""],
+    port=[1, 3000, 65535, "80"],
+    public=[True, False],
+    command=["a b", ["a", 1, True], [""], []],
+    env=[{}, {"A": 1, "B": False, "C_1": ""}, {"A": "{{pr.number}} {{postgres.url}}"}, {"1": "a"}],
+    secrets=[[], ["A_B"], ["c", "c"]],
+    depends_on=[[], ["api"], ["web"]],
+    health=[{}, {"path": "/", "timeout": "2m"}, {"timeout": "1h"}, {"timeout": "0s"}],
+    resources=[{}, {"cpu": 0.5, "memory": "1Gi"}, {"cpu": "250m"}, {"cpu": 64}, {"memory": "16Mi"}],
+    replicas=[1, 20, 21],
+    migrate=[False, "a", " a\n", True],
+    seed=[False, "a"],
+)
+plausible_specs = st.builds(
+    lambda services, others: {"services": services, **others},
+    st.dictionaries(st.sampled_from(["web", "api", "a-1", "w"]), plausible_services, min_size=1),
+    some(
+        version=[1],
+        dependencies=[["postgres@15"], ["postgres", {"recipe": "redis", "version": 7, "name": "b"}], ["valkey@"]],
+        isolation=["namespace", "routing"],
+        previews=[{}, {"drafts": True, "forks": "never", "sleep_after": "never", "expire_after": "90d"}],
+        tests=[{}, {"enabled": False, "start": "/a?b=c#d", "scenarios": ["**/*.yaml"]}],
+    ),
+)
+
+
 def as_yaml(tree: Any) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_unicode = True
@@ -165,7 +198,7 @@ class TestFuzz:
         read_safely("".join(lines))
 
     @fuzzing
-    @given(spec_trees)
+    @given(st.one_of(plausible_specs, spec_trees))
     def test_what_the_parser_accepts_the_schema_accepts(self, tree: Any) -> None:
         text = as_yaml(tree)
         if isinstance(read_safely(text), Spec):
