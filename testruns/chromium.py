@@ -66,8 +66,8 @@ def _candidates() -> Iterator[tuple[str, str]]:
         path = shutil.which(name)
         if path:
             yield path, "the system's"
-    for path in _playwright_browsers():
-        yield str(path), "Playwright's"
+    for own in _playwright_browsers():
+        yield str(own), "Playwright's"
 
 
 def _playwright_browsers() -> list[Path]:

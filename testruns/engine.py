@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +29,13 @@ from testruns.trace import Determinism, ScenarioRef, Source, Trace, TraceError
 
 OnLine = Callable[[str], None]
 Stage = Literal["planning", "generating", "replaying", "reviewing"]
+Origin = Literal["reference", "new"]
 OutcomeName = Literal["passed", "failed", "not_run"]
 
 APPLICATION_PROBLEMS = ("http_5xx", "page_error", "navigation_failed")
 """Met while a new scenario is recorded, these are findings; anything else is the generator's own failure."""
+
+MOST_BROWSERS_LOST = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class StepRow:
 class ScenarioOutcome:
     key: str
     title: str
-    origin: Literal["reference", "new"]
+    origin: Origin
     outcome: OutcomeName
     reason: str = ""
     """Of failed and not_run: in a sentence."""
@@ -155,6 +159,7 @@ class _Engine:
     scenarios: list[ScenarioOutcome] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    lost: int = 0
 
     def __post_init__(self) -> None:
         self.data = SeededData(self.head.reset)
@@ -162,6 +167,27 @@ class _Engine:
 
     def run(self, start_path: str, tree: Path | None, changed: Sequence[str]) -> Outcome:
         self.on_stage("planning")
+        planned, failed = self._plan(start_path, tree, changed)
+        # What is already known to work may still tell what is wrong with the start page.
+        if failed and (failed.kind == "unreachable" or not self.reference):
+            return Outcome(
+                not_run=f"The environment's start page {start_path} can't be opened: {failed.message}"
+                " Open its address, and see the service's log.",
+                not_run_code="tests_failed",
+            )
+        self.on_line(f"planned {len(planned.scenarios)} scenarios from {len(planned.pages)} pages")
+        self.on_stage("replaying")
+        for trace in self.reference:
+            self._guarded(trace.scenario, "reference", partial(self._replay_reference, trace))
+        covered = {trace.scenario.key for trace in self.reference}
+        self.on_stage("generating")
+        for scenario in planned.scenarios:
+            if scenario.key not in covered:
+                ref = ScenarioRef(key=scenario.key, title=scenario.title[:300], kind=scenario.kind)
+                self._guarded(ref, "new", partial(self._generate, scenario, ref))
+        return Outcome(tuple(self.scenarios), tuple(self.traces), tuple(self.findings), self._coverage(planned))
+
+    def _plan(self, start_path: str, tree: Path | None, changed: Sequence[str]) -> tuple[Plan, Problem | None]:
         try:
             planned = plan(
                 self.browser,
@@ -173,27 +199,29 @@ class _Engine:
                 fence=self.fence,
             )
         except StepFailed as failure:
-            return Outcome(
-                not_run=f"The environment's start page {start_path} can't be opened: {failure.problem.message}"
-                " Open its address, and see the service's log.",
-                not_run_code="tests_failed",
-            )
-        self.on_line(f"planned {len(planned.scenarios)} scenarios from {len(planned.pages)} pages")
-        self.on_stage("replaying")
-        for trace in self.reference:
-            self._replay_reference(trace)
-        covered = {trace.scenario.key for trace in self.reference}
-        self.on_stage("generating")
-        for scenario in planned.scenarios:
-            if scenario.key not in covered:
-                self._generate(scenario)
-        return Outcome(tuple(self.scenarios), tuple(self.traces), tuple(self.findings), self._coverage(planned))
+            return Plan(), failure.problem
+        except BrowserGone as gone:
+            return Plan(), Problem("tab_crashed", str(gone))
+        return planned, None
+
+    def _guarded(self, ref: ScenarioRef, origin: Origin, test: Callable[[], None]) -> None:
+        """A page that takes the browser down costs its own scenario, not the others."""
+        if time.monotonic() - self.began > self.budget.seconds:
+            reason = f"The time for this run, {self.budget.seconds:.0f} s, was used up."
+            self._add(ref, origin, "not_run", reason, None, time.monotonic())
+            return
+        began = time.monotonic()
+        try:
+            test()
+        except BrowserGone as gone:
+            self.lost += 1
+            self._add(ref, origin, "not_run", str(gone), None, began)
+            if self.lost >= MOST_BROWSERS_LOST:
+                raise
 
     # ── the reference ───────────────────────────────────────────────────────────────────────
 
     def _replay_reference(self, trace: Trace) -> None:
-        if self._over_budget(trace.scenario, "reference"):
-            return
         began = time.monotonic()
         try:
             first = self._replay(trace)
@@ -207,12 +235,14 @@ class _Engine:
         self._judge(trace.scenario, "reference", self._evidence(trace, first), began)
 
     def _replay(self, trace: Trace, again: bool = False) -> ReplayResult:
+        """`again`: to see whether it fails in the same way, with pictures; what comes after does not matter."""
         return replay(
             self.browser,
             trace,
             self.head.target,
             self.data,
             pictures="all" if again else "failures",
+            to_first_failure=again,
             limits=self.budget.limits,
             fence=self.fence,
         )
@@ -224,8 +254,9 @@ class _Engine:
         on_base = None
         if self.base and self.base_data:
             on_base = replay(
-                self.browser, trace, self.base.target, self.base_data, limits=self.budget.limits, fence=self.fence
-            )
+                self.browser, trace, self.base.target, self.base_data,
+                to_first_failure=True, limits=self.budget.limits, fence=self.fence,
+            )  # fmt: skip
         return Evidence(first, reruns, on_base, True, self.diff)
 
     def _reachable(self) -> bool:
@@ -243,10 +274,7 @@ class _Engine:
 
     # ── what is new ─────────────────────────────────────────────────────────────────────────
 
-    def _generate(self, scenario: Scenario) -> None:
-        ref = ScenarioRef(key=scenario.key, title=scenario.title[:300], kind=scenario.kind)
-        if self._over_budget(ref, "new"):
-            return
+    def _generate(self, scenario: Scenario, ref: ScenarioRef) -> None:
         began = time.monotonic()
         clock = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
         made = generate(
@@ -277,7 +305,7 @@ class _Engine:
 
     # ── results ─────────────────────────────────────────────────────────────────────────────
 
-    def _judge(self, ref: ScenarioRef, origin: Literal["reference", "new"], evidence: Evidence, began: float) -> None:
+    def _judge(self, ref: ScenarioRef, origin: Origin, evidence: Evidence, began: float) -> None:
         verdict = review(evidence)
         if verdict is None:
             reason = "Not recorded: it failed once and passed when it was replayed."
@@ -292,17 +320,10 @@ class _Engine:
         reason = f"{verdict.verdict}: {verdict.evidence[0]}"
         self._add(ref, origin, "passed" if healed else "failed", reason, evidence.replay, began)
 
-    def _over_budget(self, ref: ScenarioRef, origin: Literal["reference", "new"]) -> bool:
-        if time.monotonic() - self.began <= self.budget.seconds:
-            return False
-        reason = f"The time for this run, {self.budget.seconds:.0f} s, was used up."
-        self._add(ref, origin, "not_run", reason, None, time.monotonic())
-        return True
-
     def _add(
         self,
         ref: ScenarioRef,
-        origin: Literal["reference", "new"],
+        origin: Origin,
         outcome: OutcomeName,
         reason: str,
         result: ReplayResult | None,

@@ -114,7 +114,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _normal(token: str) -> str:
-    """`5.00`, `5` and `5,00`-free forms of one number are one token; words lose their case."""
+    """`5.00`, `5` and `05` are one number; words lose their case."""
     if _NUMBER.fullmatch(token):
         return f"{float(token.replace(',', '')):g}"
     return token.casefold()
@@ -124,7 +124,12 @@ def _line_with(tokens: list[str], lines: Sequence[str]) -> str:
     """The line that has all of them; empty when none has."""
     if not tokens:
         return ""
-    return next((line for line in lines if set(tokens) <= set(_tokens(line))), "")
+    return next((line for line in lines if all(_has(token, _tokens(line)) for token in tokens)), "")
+
+
+def _has(token: str, tokens: Sequence[str]) -> bool:
+    """Prices are often kept in cents."""
+    return token in tokens or (_NUMBER.fullmatch(token) is not None and f"{float(token) * 100:g}" in tokens)
 
 
 def _is_weak(tokens: list[str]) -> bool:

@@ -186,7 +186,7 @@ class Limits:
     """For a page to stop changing."""
     expectation: float = 1.5
     """For an expectation to come true on a page that has already settled."""
-    job: float = 120.0
+    job: float = 60.0
     """For one scenario, all told; then the browser is ended."""
 
 

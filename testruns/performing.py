@@ -31,9 +31,11 @@ class Match:
     heal: Heal | None = None
 
 
-def perform(session: Session, trace: Trace, pictures: Pictures = "failures") -> ReplayResult:
+def perform(
+    session: Session, trace: Trace, pictures: Pictures = "failures", to_first_failure: bool = False
+) -> ReplayResult:
     """All steps in order. After a step that could not be done the rest is not run; after one that was done but
-    showed something else the journey goes on, as a visitor's would."""
+    showed something else the journey goes on, as a visitor's would, unless `to_first_failure`."""
     began = time.monotonic()
     outcomes: list[StepOutcome] = []
     log: list[str] = []
@@ -46,10 +48,11 @@ def perform(session: Session, trace: Trace, pictures: Pictures = "failures") -> 
         patient = not any(outcome.status == "failed" for outcome in outcomes)
         outcome, done = _perform_step(session, step, log, patient)
         failed = outcome.status == "failed"
-        after = session.picture() if failed or pictures == "all" else b""
-        outcomes.append(replace(outcome, before=before if failed else b"", after=after if failed else b""))
+        shown = failed or outcome.heal is not None
+        after = session.picture() if shown or pictures == "all" else b""
+        outcomes.append(replace(outcome, before=before if shown else b"", after=after if shown else b""))
         before = after
-        stopped = not done
+        stopped = not done or (failed and to_first_failure)
     return ReplayResult(trace, tuple(outcomes), tuple(log), time.monotonic() - began)
 
 

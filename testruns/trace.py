@@ -190,7 +190,7 @@ class Integrity(Model):
 
 
 class Trace(Model):
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     scenario: ScenarioRef
     source: Source = Source()
     determinism: Determinism = Determinism()
@@ -205,8 +205,7 @@ class Trace(Model):
         """sha256 over the canonical JSON of everything but the seal itself."""
         content = self.model_dump(mode="json", exclude={"integrity"})
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        # "surrogatepass": pages may hold lone surrogates, and they must not break a trace.
-        return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+        return hashlib.sha256(canonical.encode()).hexdigest()
 
     def sealed(self) -> Self:
         return self.model_copy(update={"integrity": Integrity(sha256=self.seal())})

@@ -39,14 +39,16 @@ class PlanLimits:
 
 @dataclass(frozen=True)
 class Plan:
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[Scenario, ...] = ()
     """Best first, at most `limits.scenarios`."""
-    left_out: tuple[Scenario, ...]
+    left_out: tuple[Scenario, ...] = ()
     """Planned, but over the limit."""
-    pages: tuple[str, ...]
+    pages: tuple[str, ...] = ()
     """Templates of the pages that the crawl saw."""
-    forms: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
+    forms: tuple[str, ...] = ()
+    """`method template fields`"""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """(path, why)"""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ def plan_from(seen: Crawl, limits: PlanLimits, change: Change) -> Plan:
         key = re.sub(r"\s+", " ", scenario.key)[:100]
         if key not in found:
             found[key] = _ranked(replace(scenario, key=key), change)
+    opened = _opened(found.values())
+    for key, scenario in found.items():
+        if scenario.kind == "visit" and scenario.moves[0].path in opened:
+            found[key] = replace(scenario, rank=scenario.rank - 1)
     ordered = sorted(found.values(), key=lambda scenario: (-scenario.rank, scenario.key))
     return Plan(
         tuple(ordered[: limits.scenarios]),
@@ -145,6 +151,11 @@ def _scenarios(seen: Crawl, places: list[_Place], limits: PlanLimits) -> Iterato
     for place in [one for one in bad if not _is_add(one)][: limits.bad_inputs]:
         yield _bad_input(place)
     yield from _visits(seen.pages)
+
+
+def _opened(scenarios: Iterable[Scenario]) -> set[str]:
+    """Pages that a journey passes through anyway."""
+    return {move.path for scenario in scenarios for move in scenario.moves if scenario.kind != "visit" and move.path}
 
 
 # ── templates of journeys ───────────────────────────────────────────────────────────────────

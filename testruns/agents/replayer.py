@@ -20,6 +20,7 @@ def replay(
     data: SeededData,
     *,
     pictures: Pictures = "failures",
+    to_first_failure: bool = False,
     limits: Limits | None = None,
     fence: Fence = lambda: None,
 ) -> ReplayResult:
@@ -30,7 +31,7 @@ def replay(
         result = browser.run(
             target,
             trace.determinism,
-            lambda session: perform(session, trace, pictures),
+            lambda session: perform(session, trace, pictures, to_first_failure),
             limits=limits,
             fence=fence,
         )

@@ -22,7 +22,8 @@ VerdictName = Literal["APPLICATION_BUG", "AGENT_ERROR", "NOT_RUN"]
 RUNS_THAT_MUST_AGREE = 3
 """The replay and its re-runs."""
 NEEDS_PERSON_BELOW = 0.6
-DID_NOT_LOAD = ("navigation_timeout", "navigation_failed", "never_settled", "tab_crashed")
+DID_NOT_LOAD = ("navigation_timeout", "navigation_failed", "tab_crashed")
+"""Not `never_settled`: a clock on the page is no fault. That one is for a person."""
 TARGET_GONE = ("target_missing", "target_ambiguous")
 
 
@@ -179,7 +180,7 @@ def diff_intends_it(evidence: Evidence) -> Verdict | None:
     said = [f"{problem.message} The diff intends it: {by}." for problem, by in wanted[:5]]
     said += [f"{heal}. The diff intends it: {by}." for heal, by in heals[:5]]
     heal = heals[0][0] if heals else None
-    return Verdict("AGENT_ERROR", "intended_change", 0.85, tuple(said), heal=heal)
+    return Verdict("AGENT_ERROR", "intended_change", 0.85, tuple(dict.fromkeys(said)), heal=heal)
 
 
 def server_error(evidence: Evidence) -> Verdict | None:
@@ -236,7 +237,10 @@ def healed_only(evidence: Evidence) -> Verdict | None:
     if evidence.replay.status != "healed":
         return None
     heals = evidence.replay.heals
-    said = (*(f"{heal}." for heal in heals), "Everything else is as it was; a person accepts the new locator.")
+    said = (
+        *dict.fromkeys(f"{heal}." for heal in heals),
+        "Everything else is as it was; a person accepts the new locator.",
+    )
     step = next(step for step in evidence.replay.steps if step.heal)
     problem = Problem("target_missing", said[0], str(heals[0].recorded.name), str(heals[0].found.name))
     return Verdict("AGENT_ERROR", "renamed", 0.55, said, problem=problem, step_id=step.step_id, heal=heals[0])

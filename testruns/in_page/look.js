@@ -1,7 +1,7 @@
 // What is on the page, as a visitor would say it: headings, messages, figures, links, buttons, forms; and, for
 // each thing that can be used, the ways to find it again, best first. Declares `page()` and `element(el)`;
 // browser.py wraps this text in a function, so that nothing is left in the page.
-const squeeze = (text) => (text || "").replace(/\s+/g, " ").trim();
+const squeeze = (text) => (text || "").replace(/[\s\0]+/g, " ").trim();
 const cut = (text, length) => (text.length > length ? text.slice(0, length) : text);
 const wellFormed = (text) => (text.toWellFormed ? text.toWellFormed() : text);
 
@@ -217,7 +217,7 @@ const lines = () => {
     if (!line) continue;
     // A figure alone says nothing: "Total" stands in the line before it.
     const bare = !/\p{L}{2,}/u.test(line);
-    if (FIGURE.test(line)) add(bare && before ? `${before} ${line}` : line, "figure");
+    if (FIGURE.test(line) && /\d/.test(line)) add(bare && before ? `${before} ${line}` : line, "figure");
     before = line.length <= 80 ? line : "";
   }
   const main = document.querySelector("main") || document.body;

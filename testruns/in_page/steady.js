@@ -14,8 +14,15 @@
   globalThis.Date = SteadyDate;
 
   // Another page of the same visit must not draw the same numbers: applications make ids from them.
+  let opened = 0;
+  try {
+    if (window === top) sessionStorage.setItem("previewkit.opened", Number(sessionStorage.getItem("previewkit.opened")) + 1);
+    opened = sessionStorage.getItem("previewkit.opened");
+  } catch {
+    // A page without an origin has no storage.
+  }
   let state = config.seed >>> 0;
-  for (const character of location.pathname + history.length) {
+  for (const character of location.pathname + opened) {
     state = Math.imul(state ^ character.charCodeAt(0), 0x01000193) >>> 0;
   }
   const draw = () => {
