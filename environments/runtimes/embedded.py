@@ -44,6 +44,7 @@ class EmbeddedRuntime:
     """Environments as directories below `root`; the front door's rules as files in `routes_dir`.
 
     `middlewares`: names of Traefik middlewares (`name@provider`) that every request passes first.
+    `templates`: where prepared data directories are kept between environments.
     """
 
     name = "embedded"
@@ -56,8 +57,10 @@ class EmbeddedRuntime:
         routes_dir: Path,
         port_range: tuple[int, int] = (20000, 29999),
         middlewares: Sequence[str] = (),
+        templates: Path | None = None,
     ) -> None:
         self._root = root.absolute()
+        self._templates = templates or self._root / ".templates"
         self._owner = owner
         self._routes_dir = routes_dir
         self._middlewares = tuple(middlewares)
@@ -285,7 +288,7 @@ class EmbeddedRuntime:
         return Life(place, self._leases, self._limits)
 
     def _dependencies(self, place: Place) -> Dependencies:
-        return Dependencies(place, self._leases, self._limits, self._root / ".templates")
+        return Dependencies(place, self._leases, self._limits, self._templates)
 
     def _services(self, place: Place) -> Services:
         return Services(place, self._leases, self._limits)

@@ -13,6 +13,7 @@ from pathlib import Path
 from environments.ports import DependencyHandle, Fence, OnLine, PlatformError, Program, Recipe, RecipeContext
 from environments.recipes import recipe_for
 from environments.runtimes.machine import launches, processes
+from environments.runtimes.machine.faults import disk_full, says_full
 from environments.runtimes.machine.files import remove_tree, take_place, write_whole
 from environments.runtimes.machine.launches import Launch
 from environments.runtimes.machine.leases import PortLeases, accepts
@@ -161,6 +162,8 @@ class Dependencies:
         argv = as_unprivileged(program.argv) if program.drop_root else program.argv
         env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **program.env}
         ended = subprocess.run(argv, env=env, cwd=self.place.path, capture_output=True, text=True, check=False)
+        if ended.returncode != 0 and says_full(ended.stderr):
+            raise disk_full("a database")
         if ended.returncode != 0:
             raise PlatformError(
                 "dependency_not_ready",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
+import shutil
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -31,13 +33,26 @@ def reported(method: Callable[P, R]) -> Callable[P, R]:
     return reporting
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def says_full(output: str) -> bool:
+    """Whether a program's output tells of a full disk."""
+    return any(os.strerror(number) in output for number in FULL)
+
+
+def disk_full(what: str) -> PlatformError:
+    return PlatformError(
+        "disk_full",
+        f"There is no space left for {what}.",
+        "Free some space, or close environments; it goes on by itself.",
+    )
+
+
 def from_os(error: OSError) -> PlatformError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return PlatformError(
-            "disk_full",
-            f"There is no space left for {error.filename or 'an environment'}.",
-            "Free some space, or close environments; it goes on by itself.",
-        )
+    # shutil.copytree collects the errors of single files as texts.
+    if error.errno in FULL or (isinstance(error, shutil.Error) and says_full(str(error))):
+        return disk_full(str(error.filename or "an environment's files"))
     return PlatformError(
         "runtime_unavailable",
         f"This machine refused: {error}.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from environments.ports import PlatformError, ServiceHandle, ServiceRelease
-from environments.runtimes.machine import launches
+from environments.runtimes.machine import launches, processes
 from environments.runtimes.machine.files import copy_tree, remove_tree
 from environments.runtimes.machine.launches import Launch
 from environments.runtimes.machine.leases import PortLeases, accepts, is_free
@@ -36,7 +36,7 @@ class Services:
         program = service_program(release.name, release.revision)
         known = record.services.setdefault(release.name, {}).get(release.revision)
         runs = known is not None and self._goes_on(program)
-        port = self._port(release, runs) if release.port is not None else None
+        port = self._port(release) if release.port is not None else None
         launch = self._launch(record, release, program, port)
         if known is None or known.digest != launch.digest() or not runs:
             Supervisor(self.place).remove(program)
@@ -103,14 +103,18 @@ class Services:
             starts=str(self.place.starts(program)),
         )
 
-    def _port(self, release: ServiceRelease, runs: bool) -> int:
-        """Its lease; another one where the program does not run and something else has taken the port."""
+    def _port(self, release: ServiceRelease) -> int:
+        """Its lease; another one where something else has taken the port."""
         purpose = _purpose(release.name, release.revision)
         port = self.leases.take(self.place.namespace, purpose)
-        if not runs and not is_free(port):
+        if not is_free(port) and not self._listens(release, port):
             self.leases.drop(self.place.namespace, purpose)
             port = self.leases.take(self.place.namespace, purpose)
         return port
+
+    def _listens(self, release: ServiceRelease, port: int) -> bool:
+        state = Supervisor(self.place).state(service_program(release.name, release.revision))
+        return state is not None and state.pid > 0 and processes.listens(processes.tree(state.pid), port)
 
     def _goes_on(self, program: str) -> bool:
         state = Supervisor(self.place).state(program)

@@ -28,12 +28,13 @@ from environments.runtimes.machine.place import Place, SupervisorRecord
 LONGEST_SOCKET_PATH = 90  # sun_path holds 108; supervisord adds ".<pid>" while it binds
 HERE = Path(__file__).parent
 
+# Paths are relative to its working directory, the environment's: supervisord expands `%` in them, some twice.
 CONFIGURATION = """[supervisord]
 nodaemon=true
-logfile={directory}/logs/supervisord.log
+logfile=logs/supervisord.log
 logfile_maxbytes=1MB
 logfile_backups=1
-pidfile={directory}/supervisord.pid
+pidfile=supervisord.pid
 {user}
 [unix_http_server]
 file={socket}
@@ -41,7 +42,7 @@ chmod=0600
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [include]
-files={directory}/programs/*.conf
+files=programs/*.conf
 """
 
 PROGRAM = """[program:{name}]
@@ -55,7 +56,7 @@ stopwaitsecs={stop_seconds}
 stopasgroup={as_group}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={log}
+stdout_logfile=logs/{name}.log
 stdout_logfile_maxbytes=2MB
 stdout_logfile_backups=1
 """
@@ -84,7 +85,7 @@ class Supervisor:
         """Starts it without waiting until it answers. The caller holds the environment's lock."""
         directory = self._place.path
         user = "user=root" if os.geteuid() == 0 else ""
-        text = CONFIGURATION.format(directory=_escaped(str(directory)), socket=_escaped(self._bind_path()), user=user)
+        text = CONFIGURATION.format(socket=self._bind_path(), user=user)
         write_whole(directory / "supervisord.conf", text)
         packages = str(Path(supervisor.__file__).parent.parent)
         answer = subprocess.run(
@@ -146,11 +147,10 @@ class Supervisor:
 
     def add(self, name: str, *, stop_signal: str, stop_seconds: int, as_group: bool) -> None:
         """Starts the program whose launch file is written; it is started again whenever supervisord is."""
-        words = [sys.executable, "-I", "-S", str(HERE / "launch.py"), str(self._place.launch(name))]
+        words = [sys.executable, "-I", "-S", str(HERE / "launch.py"), f"launch/{name}.json"]
         text = PROGRAM.format(
             name=name,
             command=_escaped(shlex.join(words)),
-            log=_escaped(str(self._place.log(name))),
             stop_signal=stop_signal,
             stop_seconds=stop_seconds,
             as_group=str(as_group).lower(),
@@ -223,10 +223,10 @@ class Supervisor:
         return found[-lines:]
 
     def _bind_path(self) -> str:
-        path = str(self._place.path / "supervisor.sock")
-        if len(path) <= LONGEST_SOCKET_PATH:
-            return path
-        return "/proc/self/cwd/supervisor.sock"  # its working directory is the environment's
+        """Short, however deep the environment's directory is: that is its working directory."""
+        if os.path.isdir("/proc/self/cwd"):
+            return "/proc/self/cwd/supervisor.sock"
+        return _escaped(str(self._place.path / "supervisor.sock"))
 
     @contextmanager
     def _calls(self) -> Iterator[Any]:
