@@ -13,6 +13,7 @@
     builds/               releases and caches of the builders, content-addressed
     git/                  the local provider's bare repositories, with their pull requests and comments
     sources/, checkouts/  mirrors of what is built, and commits being built
+    browsers/             a Chromium, where the machine had none (`previewkit browser install`)
     logs/                 one file for each supervised program
 
 Deleting the directory (after `previewkit down`) deletes all of PreviewKit's state.
@@ -90,3 +91,10 @@ class Home:
     @property
     def logs(self) -> Path:
         return self.root / "logs"
+
+    @property
+    def browsers(self) -> Path:
+        """Where Playwright's own browsers are: where they are already, else in the state directory."""
+        stated = os.environ.get("PLAYWRIGHT_BROWSERS_PATH")
+        usual = Path.home() / ".cache" / "ms-playwright"
+        return Path(stated) if stated else usual if usual.is_dir() else self.root / "browsers"

@@ -1,0 +1,5 @@
+"""`python -m previewkit`: the same as the `previewkit` command."""
+
+from previewkit.cli import main
+
+main()
