@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from environments.builders.local import LocalBuilder
 from environments.ports import Artifact, BuildRequest, Superseded
 from environments.spec import Service
 
-Tree = Mapping[str, str]
+Tree = dict[str, str]
 """File name → its text."""
 
 SIX_WHEEL = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"

@@ -295,7 +295,7 @@ def test_a_missing_start_command_is_noted_unless_the_file_names_one(tmp_path: Pa
     ],
 )
 def test_go_builds_the_main_package_that_is_the_service(tmp_path: Path, tree: Tree, package: str) -> None:
-    found = planned(tmp_path, {"go.mod": "module x\n"} | dict(tree))
+    found = planned(tmp_path, {"go.mod": "module x\n"} | tree)
 
     assert found.build[0].run[-1] == package
 
