@@ -65,9 +65,7 @@ class TestNamespace:
     @given(repositories, targets)
     @example(("github", "o" * 39, "r" * 100), 10**10 - 1)
     @example(("github", "o" * 39, "r" * 100), "b" * 250)
-    def test_is_a_dns_label_and_the_same_every_time(
-        self, repository: tuple[str, str, str], target: int | str
-    ) -> None:
+    def test_is_a_dns_label_and_the_same_every_time(self, repository: tuple[str, str, str], target: int | str) -> None:
         name = namespace(*repository, target)
         assert valid(name)
         assert name == namespace(*repository, target)
@@ -121,9 +119,7 @@ class TestHostLabel:
 
     @settings(max_examples=40)
     @given(st.sets(st.tuples(services, repositories, targets), min_size=2, max_size=40))
-    def test_differs_for_all_that_differs(
-        self, wanted: set[tuple[str, tuple[str, str, str], int | str]]
-    ) -> None:
+    def test_differs_for_all_that_differs(self, wanted: set[tuple[str, tuple[str, str, str], int | str]]) -> None:
         labels = {host_label(service, *repository, target) for service, repository, target in wanted}
         assert len(labels) == len(wanted)
 
