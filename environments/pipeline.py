@@ -67,6 +67,7 @@ def _bring_about(lease: Lease, outside: Outside) -> timedelta | None:
     except PlatformError as error:
         return _postpone(lease, error, environment, outside)
     except OSError as error:
+        log.exception("operating system error", environment=environment.namespace)
         return _postpone(lease, _from_os(error), environment, outside)
     except OperationalError:
         raise  # The database itself: nothing can be written; the sweeper comes back to it.
@@ -147,7 +148,7 @@ def _finish(lease: Lease, run: LayerRun, outcome: Outcome) -> None:
 def _give_up(lease: Lease, environment: Environment, run: LayerRun, error: PreviewError, outside: Outside) -> None:
     """The author has to act. What served before goes on serving; of a first try nothing stays."""
     transitions.fail_layer(lease, run, error)
-    serving = Environment.objects.select_related("serving").get(pk=environment.pk).serving
+    serving = _still_serving(environment, outside)
     if serving:
         outside.runtime.retire_services(environment.namespace, keep=serving.generation)
         phase, text = Phase.DEGRADED, f"{error.message} {serving.sha[:8]} goes on serving."
@@ -155,6 +156,15 @@ def _give_up(lease: Lease, environment: Environment, run: LayerRun, error: Previ
         outside.runtime.destroy(environment.namespace)
         phase, text = Phase.FAILED, error.message
     transitions.settle(lease, phase, Deployment.Outcome.FAILED, text, error)
+
+
+def _still_serving(environment: Environment, outside: Outside) -> Deployment | None:
+    """The older deployment that visitors reach; None where its namespace or its services are gone."""
+    serving = Environment.objects.select_related("serving").get(pk=environment.pk).serving
+    if serving is None:
+        return None
+    seen = outside.runtime.observe(environment.namespace)
+    return serving if any(service.revision == serving.generation for service in seen.services) else None
 
 
 def _postpone(lease: Lease, error: PlatformError, environment: Environment, outside: Outside) -> timedelta | None:

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import fasteners
-
 from environments.errors import PlatformError, UserError
 from environments.ports import CloneSource
+from environments.runtimes.machine.locks import exclusive
 
 TIMEOUT = 300.0
 DIFF_LIMIT = 2 * 1024 * 1024
@@ -67,7 +66,7 @@ class Source:
     def mirror(self, slug: str) -> Path:
         path = self.root / f"{slug}.git"
         if not (path / "HEAD").exists():
-            with fasteners.InterProcessLock(self.root / f".{slug}.lock"):
+            with exclusive(self.root / f".{slug}.lock"):
                 if not (path / "HEAD").exists():
                     fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
                     git(fresh, "init", "--quiet", "--bare", "--template=", ".")
@@ -79,7 +78,7 @@ class Source:
         mirror = self.mirror(slug)
         if has(mirror, sha):
             return mirror
-        with fasteners.InterProcessLock(self.root / f".{slug}.lock"):
+        with exclusive(self.root / f".{slug}.lock"):
             if not has(mirror, sha):
                 # The ref keeps the commit from being collected.
                 git(

@@ -176,8 +176,10 @@ def settle(lease: Lease, phase: str, outcome: str | None, text: str, error: Base
         fields: dict[str, object] = {"settled_generation": lease.generation, "retry_at": None}
         if phase == Phase.GONE:
             fields |= {"gone_at": timezone.now(), "namespace_uid": "", "serving": None, "seeded": {}}
-        elif phase != Phase.GONE:
+        else:
             fields |= {"gone_at": None}
+        if phase == Phase.FAILED:
+            fields |= {"serving": None}
         Environment.objects.filter(pk=lease.environment_id).update(**fields)
         moved = (
             Environment.objects.filter(pk=lease.environment_id, phase__in=COMES_FROM[phase])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
 
-from environments import names
+from environments import front, names
 from environments.models import Environment, Repository
-from environments.ports import Builder, PlatformError, Provider, Runtime
+from environments.ports import Builder, Fence, PlatformError, Provider, Runtime
 from environments.source import Source
 
 
@@ -22,6 +23,8 @@ class Outside:
     builder: Builder
     source: Source
     checkouts: Path
+    wait_routed: Callable[[str, Fence], None] = front.wait_routed
+    """Returns when the front door leads visitors of a host to a service that answers."""
 
     def provider(self, repository: Repository) -> Provider:
         return provider(repository.provider)

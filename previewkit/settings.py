@@ -47,7 +47,7 @@ ENCRYPTION_KEYS: list[str] = env.list("ENCRYPTION_KEYS", default=[])
 HOOK_SECRET: str = env.str("HOOK_SECRET", default="")
 """Signs what the local provider's git hook sends to /webhooks/local."""
 
-TLS_AUTHORITY: str = env.str("TLS_AUTHORITY", default=str(HOME.tls / "ca.crt"))
+TLS_AUTHORITY: str = env.str("TLS_AUTHORITY", default=str(HOME.tls / "ca.pem"))
 """Certificate of the authority that previews' certificates come from; empty: one that the system knows."""
 FRONT_ADDRESS: tuple[str, int] = (env.str("FRONT_HOST", default="127.0.0.1"), HTTPS_PORT)
 """Where this process reaches the front door."""
@@ -156,7 +156,8 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
         "CONFIG": {
-            "hosts": [REDIS_URL],
+            # Channels waits 5 s at a time for messages: redis-py's own limit of 5 s would cut idle browsers off.
+            "hosts": [{"address": REDIS_URL, "socket_timeout": 30}],
             "prefix": f"{REDIS_PREFIX}:channels",
             "capacity": 1000,
             "expiry": 60,

@@ -84,18 +84,21 @@ def _pull_field(ctx: LayerContext, field: str) -> str:
 # ── jobs ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _run_job(ctx: LayerContext, service: Service, kind: str, env: dict[str, str]) -> bool:
-    """Once per deployment: a deployment that another worker continues does not run it again."""
-    done: list[str] = ctx.run.facts.setdefault("jobs", [])
-    command = _job_command(ctx, service, kind)
-    key = f"{service.name}-{kind}"
-    if command is None or key in done:
-        return False
+def _run_job(ctx: LayerContext, service: Service, kind: str, env: dict[str, str]) -> None:
+    """Once per deployment and namespace: a deployment that another worker continues does not run it again."""
+    done = _jobs_done(ctx)
+    command, key = _job(ctx, service, kind)
+    if command is None:
+        return
+    if key in done:
+        ctx.say(f"{kind}: has run in this deployment", service.name)
+        return
     ctx.say(f"{kind}: {command if isinstance(command, str) else ' '.join(command)}", service.name)
+    name = f"{service.name}-{kind}"
     ctx.outside.runtime.run_job(
         ctx.namespace,
         Job(
-            name=f"{key}-{ctx.lease.generation}",
+            name=f"{name}-{ctx.lease.generation}",
             service=service.name,
             kind="migrate" if kind == "migrate" else "seed",
             artifact=ctx.artifacts[service.name],
@@ -104,23 +107,32 @@ def _run_job(ctx: LayerContext, service: Service, kind: str, env: dict[str, str]
             secrets={name: ctx.secrets[name] for name in service.secrets},
             resources=service.resources,
         ),
-        lambda line: ctx.say(line, key),
+        lambda line: ctx.say(line, name),
         ctx.fence,
     )
     done.append(key)
     ctx.run.save(update_fields=["facts"])
-    return True
 
 
-def _job_command(ctx: LayerContext, service: Service, kind: str) -> tuple[str, ...] | str | None:
+def _jobs_done(ctx: LayerContext) -> list[str]:
+    """What ran in a namespace that is gone has not run."""
+    facts = ctx.run.facts
+    if facts.get("uid") != ctx.environment.namespace_uid:
+        facts.update(uid=ctx.environment.namespace_uid, jobs=[])
+    jobs: list[str] = facts["jobs"]
+    return jobs
+
+
+def _job(ctx: LayerContext, service: Service, kind: str) -> tuple[tuple[str, ...] | str | None, str]:
+    """The command, and what makes it the same job: a command found in code that several services share runs once."""
     stated = service.migrate if kind == "migrate" else service.seed
     if stated is False:
-        return None
+        return None, ""
     if stated:
-        return stated
+        return stated, f"{service.name}-{kind}"
     artifact = ctx.artifacts[service.name]
     found = artifact.migrate if kind == "migrate" else artifact.seed
-    return found.command if found else None
+    return (found.command, f"{artifact.digest}-{kind}") if found else (None, "")
 
 
 def _refuse_half_seeded(ctx: LayerContext) -> None:
@@ -132,7 +144,7 @@ def _refuse_half_seeded(ctx: LayerContext) -> None:
 
 def _seed(ctx: LayerContext, service: Service, env: dict[str, str]) -> None:
     """Once per fresh database, that is once in a namespace's life."""
-    if _job_command(ctx, service, "seed") is None:
+    if _job(ctx, service, "seed")[0] is None:
         return
     uid = ctx.environment.namespace_uid
     seeded = ctx.environment.seeded

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from environments import secrets, wiring
 from environments.layers.context import LayerContext, Outcome
 from environments.models import DeployedService, Deployment
 from environments.ports import BuildRequest, UserError
-from environments.spec import Service, Spec, parse, spec_hash
+from environments.spec import Service, load, spec_hash
 
 FILE = ".preview.yaml"
 
 
 def bring_up(ctx: LayerContext) -> Outcome:
     ctx.say(f"commit {ctx.commit.sha[:8]} {ctx.commit.subject}")
-    ctx.spec = read_spec(ctx.commit.tree)
+    ctx.spec = load(ctx.commit.tree)
     _freeze(ctx)
     named = [name for service in ctx.spec.services.values() for name in service.secrets]
     if named:
@@ -30,18 +28,6 @@ def bring_up(ctx: LayerContext) -> Outcome:
     if not built:
         return Outcome.done(f"{count} of {count} from cache")
     return Outcome.done(f"{len(built)} built, {count - len(built)} from cache")
-
-
-def read_spec(tree: Path) -> Spec:
-    """Raises UserError(spec_missing | spec_invalid | spec_cycle | recipe_unknown …)."""
-    path = tree / FILE
-    if path.is_symlink() or not path.is_file():
-        raise UserError(
-            "spec_missing",
-            f"The commit has no {FILE} at its root.",
-            "Add one. The smallest: `services: {web: {build: railpack, port: 3000}}`.",
-        )
-    return parse(path.read_bytes(), filename=FILE)
 
 
 def _no_secrets_for_forks(ctx: LayerContext, named: list[str]) -> None:

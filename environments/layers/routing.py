@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from environments import front, transitions, wiring
+from environments import transitions, wiring
 from environments.layers.context import LayerContext, Outcome
 from environments.models import DeployedDependency, DeployedService
 from environments.ports import Route
@@ -13,7 +13,7 @@ def bring_up(ctx: LayerContext) -> Outcome:
     routes = [Route(ctx.host(target), target) for target in targets]
     ctx.outside.runtime.apply_routes(ctx.namespace, ctx.lease.generation, routes)
     for route in routes:
-        front.wait_routed(route.host, ctx.fence)
+        ctx.outside.wait_routed(route.host, ctx.fence)
         url = wiring.address(route.host)
         DeployedService.objects.filter(deployment=ctx.deployment, name=route.target).update(url=url)
         DeployedDependency.objects.filter(deployment=ctx.deployment, name=route.target).update(url=url)

@@ -44,7 +44,7 @@ def _show(running: Running) -> None:
     if not done:
         console.print("Some environments have not come to rest; the dashboard shows which.")
     configuration = running.configuration
-    text = shown.epilogue(demos, configuration.admin_user, configuration.admin_password)
+    text = shown.epilogue(demos, "admin", configuration.admin_password)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
