@@ -33,6 +33,8 @@ READ_TIMEOUT = 45.0
 """An API server under load may take 30 s; one that takes longer is not there."""
 STREAM_SILENCE = 330.0
 """Seconds without a byte after which a stream is given up; watches are ended by the server before."""
+CONFLICTS = 5
+"""Tries to apply what another worker applies in the same moment."""
 POOL = 64
 """Connections that are kept; more threads than that open connections of their own."""
 RETRIES = urllib3.Retry(
@@ -100,13 +102,13 @@ class Api:
 
     def apply(self, manifest: Manifest) -> Manifest:
         """Server-side apply: makes it, or brings the fields that it states into the stated state."""
-        return self._json(
-            "PATCH",
-            path_of(manifest["kind"], manifest["metadata"].get("namespace"), manifest["metadata"]["name"]),
-            {"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=manifest,
-            media="application/apply-patch+yaml",
-        )
+        path = path_of(manifest["kind"], manifest["metadata"].get("namespace"), manifest["metadata"]["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        for _ in range(CONFLICTS):
+            found = self._ask("PATCH", path, query, body=manifest, media="application/apply-patch+yaml", allow=(409,))
+            if found.status != 409:
+                return _parsed(found.data)
+        raise refusal("PATCH", path, 409, found.data)
 
     def create(self, manifest: Manifest) -> Manifest | None:
         """None: there is one of that name already."""
@@ -201,11 +203,9 @@ class Api:
             raise _unreachable(f"exec in {namespace}/{pod}", error) from error
         finally:
             channel.close()
+            channel.sock.shutdown()  # where the other side closed first, close() leaves the socket open
 
     # ── requests ────────────────────────────────────────────────────────────────────────────
-
-    def _json(self, method: str, path: str, query: Mapping[str, str], *, body: Manifest, media: str) -> Manifest:
-        return _parsed(self._ask(method, path, query, body=body, media=media).data)
 
     def _ask(
         self,

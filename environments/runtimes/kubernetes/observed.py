@@ -219,7 +219,7 @@ def _ended(pod: str, status: Manifest) -> Trouble | None:
 
 
 def _exit(code: int) -> str:
-    return f"exit code {code}" if code < 128 else f"exit code {code}, signal {code - 128}"
+    return f"exit status {code}" if code < 128 else f"exit status {code}, signal {code - 128}"
 
 
 def _unschedulable(pod: Manifest) -> Trouble | None:

@@ -33,9 +33,9 @@ def apply(
 ) -> None:
     """The plain names first, by which gateways go; then all addresses by one write."""
     ports = _ports(api, namespace, revision)
+    backends = [_backend(api, namespace, route, revision, ports) for route in routes]
     for service, port in ports.items():
         api.apply(stable_service(namespace, common, service, revision, port))
-    backends = [_backend(api, namespace, route, revision, ports) for route in routes]
     wanted = manifests.routes(settings, namespace, common, revision, backends)
     for manifest in wanted:
         api.apply(manifest)
