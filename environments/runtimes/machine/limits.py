@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +97,10 @@ class Limits:
             time.sleep(0.01)  # a dying process leaves its group a moment later
         if left and program is None:
             raise OSError(f"control group {left[0]} is still in use")
+        if program is None:
+            for _, group in self._groups(namespace, None):
+                with suppress(OSError):  # others are in it
+                    group.parent.rmdir()
 
     def left(self, namespace: str) -> list[Path]:
         return [group for _, group in self._groups(namespace, None) if group.exists()]
@@ -131,7 +136,9 @@ class Limits:
             _write(group / "memory.oom.group", "1")
 
     def _make(self, group: Path) -> None:
-        group.mkdir(parents=True, exist_ok=True)
+        while not group.is_dir():
+            with suppress(FileNotFoundError):  # the last other environment just took the installation's group away
+                group.mkdir(parents=True, exist_ok=True)
         if self.kind == "cgroup v2":
             for parent in (group.parent.parent, group.parent):
                 _write(parent / "cgroup.subtree_control", "+memory +cpu")
