@@ -13,6 +13,7 @@ from difflib import SequenceMatcher
 
 MOST_DIFF = 1_000_000
 """Characters of a diff that are read; what comes after is as if it were not changed."""
+MOST_TIMES = 10
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _TESTS_AND_DOCS = re.compile(r"(^|/)(tests?|docs?|__tests__|spec)/|(^|/)test_|\.(md|rst|lock)$|_test\.|\.(test|spec)\.")
 
@@ -72,14 +73,14 @@ def intended(expected: str, seen: str, changes: Sequence[Hunk]) -> Intent | None
 
 
 def derived(expected: str, seen: str, known: Sequence[tuple[str, str]]) -> bool:
-    """Whether the figure differs by just what the intended differences (`known`) of the same page amount to."""
+    """Whether the figure differs by just what the intended differences (`known`) of the same journey amount to:
+    by their sum, or by one of them a few times over (two mugs, each dearer by 1)."""
     difference = _difference(expected, seen)
     if not difference:
         return False
-    intended_ones = [amount for pair in known if (amount := _difference(*pair))]
-    return bool(intended_ones) and any(
-        abs(difference - amount) < 0.005 for amount in (*intended_ones, sum(intended_ones))
-    )
+    amounts = [amount for pair in known if (amount := _difference(*pair))]
+    candidates = {sum(amounts), *(amount * times for amount in amounts for times in range(1, MOST_TIMES + 1))}
+    return any(abs(difference - candidate) < 0.005 for candidate in candidates if candidate)
 
 
 def _replaced(expected: str, seen: str, hunk: Hunk) -> Intent | None:

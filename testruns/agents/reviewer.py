@@ -140,7 +140,8 @@ def environment_unreachable(evidence: Evidence) -> Verdict | None:
 def trace_invalid(evidence: Evidence) -> Verdict | None:
     if evidence.trace_error is None:
         return None
-    return Verdict("AGENT_ERROR", "trace_invalid", 1.0, (evidence.trace_error.message, evidence.trace_error.hint))
+    said = (evidence.trace_error.message, evidence.trace_error.hint)
+    return Verdict("AGENT_ERROR", "trace_invalid", 1.0, tuple(filter(None, said)))
 
 
 def runs_disagree(evidence: Evidence) -> Verdict | None:
