@@ -157,7 +157,7 @@ def _layers(deployment: Deployment) -> str:
         seconds = f"{run.seconds:.1f} s" if run.seconds is not None else ""
         state = LayerRun.State(run.state)
         rows.append(f"| {SHAPES[state]} {layer} | {state.label} | {seconds} | {escape(run.summary)} |")
-    return "\n".join(["| layer | state | took | |", "| --- | --- | ---: | --- |", *rows])
+    return "\n".join(["| layer | state | took | note |", "| --- | --- | ---: | --- |", *rows])
 
 
 def _notes(deployment: Deployment) -> str:
@@ -237,7 +237,7 @@ def _report(deployment: Deployment | None) -> TestReport | None:
 def escape_html(text: str) -> str:
     """Plain text inside HTML inside Markdown: no tag, no mention, one line."""
     text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("@", "@\u200b").replace("`", "&#96;")[:1000]
+    return text.replace("@", "@\u200b").replace("`", "&grave;")[:1000]
 
 
 def escape(text: str) -> str:

@@ -119,7 +119,9 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
 });
 document.body.addEventListener("htmx:afterSwap", (event) => {
   const target = event.detail.target;
-  if (target.classList.contains("lines")) target.scrollTop += target.scrollHeight - heightBefore;
+  if (!target.classList.contains("lines")) return;
+  // What was the first line stays in sight, low down: the earlier ones are above it.
+  target.scrollTop = Math.max(0, target.scrollHeight - heightBefore - 0.7 * target.clientHeight);
 });
 
 function watchScroll() {

@@ -16,8 +16,8 @@ def _servers_or_skip() -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings() -> None:
-    """pytest-django asks for this before it makes the test database."""
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """pytest-django asks for this before it makes the test database: one for each xdist worker."""
     _servers_or_skip()
 
 
