@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo demo-reset up down smoke bench lint format test
+.PHONY: help install install-dev demo demo-reset up down smoke bench lint format test docs lock
 
 help:            ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -42,6 +42,13 @@ lint: install-dev ## Style, format, types, import contracts, migrations, setting
 format: install-dev ## Put the code into its format
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+docs: install-dev ## Make the parts of the documentation that come from the code
+	@$(RUN) -m previewkit.documented
+
+lock: install-dev ## Resolve pyproject.toml into the lock files anew
+	$(RUN) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	$(RUN) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
 test: lint       ## Lint, then all tests, on real servers
 	$(RUN) -m pytest -n auto

@@ -22,7 +22,7 @@ def cli() -> None:
     """Every pull request gets its own production-shaped environment, tested and torn down."""
 
 
-def _registered() -> click.Group:
+def registered() -> click.Group:
     for module in pkgutil.iter_modules(commands.__path__):
         for command in importlib.import_module(f"previewkit.commands.{module.name}").COMMANDS:
             cli.add_command(command)
@@ -32,7 +32,7 @@ def _registered() -> click.Group:
 def main() -> None:
     """An error that is explained is printed in three lines, never as a traceback."""
     try:
-        _registered()(standalone_mode=True)
+        registered()(standalone_mode=True)
     except PreviewError as error:
         for line in error.log_tail:
             click.echo(f"  | {line}", err=True)
