@@ -43,8 +43,6 @@ def test_secrets_of_the_settings_file_are_read_but_not_handed_to_child_processes
     environment = {**os.environ, "PREVIEWKIT_HOME": str(tmp_path), "HTTPS_PORT": "10443"}
     del environment["HOOK_SECRET"]
     # When the settings are loaded
-    ran = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     # Then the file was read, a real environment variable won, and os.environ was left as it was
     assert ran.stdout.split() == ["from-the-file", "10443", "False"]
