@@ -1,4 +1,4 @@
-"""Both runtimes under one set of hands: what a test of the Runtime contract does with either."""
+"""All runtimes under one set of hands: what a test of the Runtime contract does with each."""
 
 from __future__ import annotations
 
@@ -274,6 +274,7 @@ def embedded(tmp_path: Path, act_release: Path, templates: Path, worker_id: str)
         routes_dir=tmp_path / "routes",
         port_range=(20000 + 1000 * (number % 10), 20999 + 1000 * (number % 10)),
         templates=templates,
+        spares=0,
     )
     hands = EmbeddedHands(runtime, act_release)
     hands.root, hands.routes = tmp_path / "environments", tmp_path / "routes"
@@ -293,7 +294,7 @@ def memory(act_release: Path) -> MemoryHands:
     return MemoryHands(MemoryRuntime(owner="test"), act_release)
 
 
-@pytest.fixture(params=["memory", "embedded"])
+@pytest.fixture(params=["memory", "embedded", pytest.param("kubernetes", marks=pytest.mark.cluster)])
 def hands(request: pytest.FixtureRequest) -> Hands:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, Hands)

@@ -11,12 +11,13 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import pytest
 
 from environments.ports import PlatformError, Route, Superseded, UserError
@@ -57,6 +58,16 @@ def processes_of(hands: EmbeddedHands) -> list[psutil.Process]:
                 found.append(process)
         except (psutil.Error, OSError):
             continue
+    return found
+
+
+def running(hands: EmbeddedHands, word: str) -> list[psutil.Process]:
+    """The environment's living programs with this word in their command."""
+    found = []
+    for process in processes_of(hands):
+        with suppress(psutil.NoSuchProcess):
+            if word in process.cmdline():
+                found.append(process)
     return found
 
 
@@ -210,7 +221,7 @@ def test_secrets_are_in_no_command_line_and_in_no_readable_file(embedded: Embedd
     embedded.apply("act", "serve", "hello", secrets={"STRIPE_KEY": "sk_live_123"})
     embedded.ready()
 
-    (served,) = [each for each in processes_of(embedded) if "serve" in each.cmdline()]
+    (served,) = running(embedded, "serve")
     assert served.environ()["STRIPE_KEY"] == "sk_live_123"
     for process in processes_of(embedded):
         assert "sk_live_123" not in " ".join(process.cmdline())
@@ -236,7 +247,7 @@ def test_limits_are_those_of_the_service(embedded: EmbeddedHands) -> None:
     embedded.apply("act", "serve", "hello", resources=Resources(cpu=0.5, memory=64 * 2**20))
     embedded.ready()
 
-    (served,) = [each for each in processes_of(embedded) if "serve" in each.cmdline()]
+    (served,) = running(embedded, "serve")
     groups = dict(line.split(":")[1:] for line in Path(f"/proc/{served.pid}/cgroup").read_text().splitlines())
     memory = Path("/sys/fs/cgroup/memory") / groups["memory"].lstrip("/")
     cpu = Path("/sys/fs/cgroup/cpu") / groups["cpu"].lstrip("/")
@@ -306,7 +317,7 @@ def test_a_job_may_leave_a_child_that_holds_its_output(embedded: EmbeddedHands) 
     embedded.job("sh", "-c", "sleep 60 & echo started")
 
     assert time.monotonic() - began < 10
-    assert not [each for each in processes_of(embedded) if each.name() == "sleep"]
+    assert not running(embedded, "sleep")
 
 
 def test_a_job_that_prints_megabytes_is_read_to_its_end(embedded: EmbeddedHands) -> None:
@@ -380,8 +391,9 @@ def test_a_gateway_routes_by_path_to_the_revision_that_is_routed(embedded: Embed
 def test_a_killed_supervisor_is_seen_and_the_next_call_heals(embedded: EmbeddedHands) -> None:
     # Given
     embedded.ensure()
-    store = embedded.dependency("postgres")
-    embedded.job("act", "put", "postgres", "colour", "blue", env=dict(store.variables))
+    stores = [embedded.dependency("postgres"), embedded.dependency("valkey")]
+    for store in stores:
+        embedded.job("act", "put", store.name, "colour", "blue", env=dict(store.variables))
     embedded.serve("hello")
     # When
     kill_supervisor(embedded)
@@ -391,13 +403,13 @@ def test_a_killed_supervisor_is_seen_and_the_next_call_heals(embedded: EmbeddedH
     assert [state.state for state in seen.services] == ["stopped"]
     assert "supervisor" in seen.services[0].detail
     # When
-    assert embedded.dependency("postgres").fresh is False
+    assert [embedded.dependency(store.name).fresh for store in stores] == [False, False]
     embedded.apply("act", "serve", "hello")
     embedded.ready()
     # Then
     assert embedded.ask() == "hello"
-    assert embedded.holds(store) == {"colour": "blue"}
-    assert len([each for each in processes_of(embedded) if "serve" in each.cmdline()]) == 1
+    assert [embedded.holds(store) for store in stores] == [{"colour": "blue"}] * 2
+    assert len(running(embedded, "serve")) == 1
 
 
 def test_an_environment_without_supervisor_is_destroyed_whole(embedded: EmbeddedHands) -> None:
@@ -419,7 +431,7 @@ def test_a_program_that_hides_is_found(embedded: EmbeddedHands) -> None:
     embedded.ensure()
     embedded.apply("sh", "-c", "setsid env -i sleep 617 & cd /; exec act serve hello")
     embedded.ready()
-    (hidden,) = [each for each in psutil.process_iter() if "617" in each.cmdline() and each.name() == "sleep"]
+    (hidden,) = [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "617"]]
     assert hidden.environ() == {}
     kill_supervisor(embedded)
 
@@ -559,6 +571,43 @@ def test_a_read_only_directory_does_not_stop_removal(embedded: EmbeddedHands) ->
     embedded.runtime.destroy(embedded.namespace)
 
     assert embedded.runtime.blockers(embedded.namespace) == []
+
+
+def test_the_next_environments_database_is_in_stock(tmp_path: Path, act_release: Path, templates: Path) -> None:
+    runtime = EmbeddedRuntime(
+        tmp_path / "environments", owner="test", routes_dir=tmp_path / "routes", templates=templates, spares=1
+    )
+    first, second = EmbeddedHands(runtime, act_release), EmbeddedHands(runtime, act_release)
+    second.root = tmp_path / "environments"
+    try:
+        first.ensure()
+        version = first.dependency("postgres").version
+        spares = templates / f"postgres-{version}" / "spares"
+        until(lambda: list(spares.glob("[!.]*")))
+        stocked = {(spare / "PG_VERSION").stat().st_ino for spare in spares.glob("[!.]*")}
+        second.ensure()
+        handle = second.dependency("postgres")
+        assert (second.directory / "data" / "postgres" / "PG_VERSION").stat().st_ino in stocked
+        with psycopg.connect(handle.fields["url"]) as connection:
+            connection.execute("CREATE TABLE mine (id int)")
+    finally:
+        runtime.destroy(first.namespace)
+        runtime.destroy(second.namespace)
+
+
+def test_a_supervisor_that_nobody_recorded_is_replaced(embedded: EmbeddedHands) -> None:
+    """The worker that started it died before it could write its process id down."""
+    embedded.ensure()
+    embedded.serve("hello")
+    stored = record(embedded)
+    lost = psutil.Process(stored["supervisor"]["pid"])
+    (embedded.directory / "environment.json").write_text(json.dumps({**stored, "supervisor": None}))
+
+    embedded.apply("act", "serve", "hello")
+    embedded.ready()
+
+    assert not is_alive(lost)
+    assert len(running(embedded, "serve")) == 1
 
 
 def test_ports_are_leased_to_one_holder_each(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """postgres: a Postgres server of the environment's own, from the newest matching binaries on this machine.
 
 Tuned for previews: little memory, and no fsync. After a power cut the data may be broken, and the environment
-is rebuilt; in exchange migrations and seeds don't wait for a disk.
+is rebuilt; in exchange migrations and seeds don't wait for a disk. A killed server loses nothing: what was
+committed is with the operating system.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ SETTINGS = {
     "shared_buffers": "16MB",
     "max_connections": "50",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",

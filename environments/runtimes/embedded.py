@@ -37,6 +37,7 @@ from environments.runtimes.machine.readiness import Wait, Waited
 from environments.runtimes.machine.routes import RouteFile
 from environments.runtimes.machine.services import WAKE_TIMEOUT, Services, copy_release
 from environments.runtimes.machine.supervision import Supervisor
+from environments.runtimes.machine.templates import Templates
 from environments.spec import Dependency
 
 
@@ -44,7 +45,8 @@ class EmbeddedRuntime:
     """Environments as directories below `root`; the front door's rules as files in `routes_dir`.
 
     `middlewares`: names of Traefik middlewares (`name@provider`) that every request passes first.
-    `templates`: where prepared data directories are kept between environments.
+    `templates`: where prepared data directories are kept between environments; `spares`: how many copies of
+    each are held ready, about 30 MB each.
     """
 
     name = "embedded"
@@ -58,9 +60,10 @@ class EmbeddedRuntime:
         port_range: tuple[int, int] = (20000, 29999),
         middlewares: Sequence[str] = (),
         templates: Path | None = None,
+        spares: int = 1,
     ) -> None:
         self._root = root.absolute()
-        self._templates = templates or self._root / ".templates"
+        self._templates = Templates(templates or self._root / ".templates", spares)
         self._owner = owner
         self._routes_dir = routes_dir
         self._middlewares = tuple(middlewares)

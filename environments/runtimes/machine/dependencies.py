@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import subprocess
 import time
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 
-from environments.ports import DependencyHandle, Fence, OnLine, PlatformError, Program, Recipe, RecipeContext
+from environments.ports import DependencyHandle, Fence, OnLine, PlatformError, Recipe, RecipeContext
 from environments.recipes import recipe_for
 from environments.runtimes.machine import launches, processes
-from environments.runtimes.machine.faults import disk_full, says_full
 from environments.runtimes.machine.files import remove_tree, take_place, write_whole
 from environments.runtimes.machine.launches import Launch
 from environments.runtimes.machine.leases import PortLeases, accepts
 from environments.runtimes.machine.limits import Limits
-from environments.runtimes.machine.locks import exclusive
 from environments.runtimes.machine.logtail import LogTail
 from environments.runtimes.machine.place import (
     DependencyRecord,
@@ -27,7 +22,8 @@ from environments.runtimes.machine.place import (
     dependency_program,
 )
 from environments.runtimes.machine.supervision import Supervisor
-from environments.runtimes.unprivileged import as_unprivileged, give_to_unprivileged
+from environments.runtimes.machine.templates import Templates
+from environments.runtimes.unprivileged import as_unprivileged
 from environments.spec import Dependency
 
 TIMEOUT = 60.0
@@ -42,7 +38,7 @@ class Dependencies:
     place: Place
     leases: PortLeases
     limits: Limits
-    templates: Path
+    templates: Templates
 
     # ── what is wanted ──────────────────────────────────────────────────────────────────────
 
@@ -115,8 +111,7 @@ class Dependencies:
         try:
             template = recipe.embedded_template(ctx.dependency)
             if template:
-                # cp: a thousand small files in half of Python's time, and clones where the file system can.
-                self._run(Program(("cp", "-a", str(self._template(recipe, ctx, template) / "data"), str(draft))))
+                self.templates.copy(recipe, ctx, template, draft)
             else:
                 draft.mkdir(mode=0o700)
             return take_place(draft, ctx.directory)
@@ -126,9 +121,7 @@ class Dependencies:
 
     def template_password(self, ctx: RecipeContext) -> str:
         """What the copied data directory was made with, until `embedded_finish` replaces it."""
-        template = recipe_for(ctx.dependency.recipe).embedded_template(ctx.dependency)
-        file = self.templates / template / "password"
-        return file.read_text() if template and file.exists() else ""
+        return self.templates.password(recipe_for(ctx.dependency.recipe).embedded_template(ctx.dependency))
 
     def write_files(self, ctx: RecipeContext) -> None:
         for name, text in recipe_for(ctx.dependency.recipe).embedded_files(ctx).items():
@@ -136,49 +129,14 @@ class Dependencies:
             if not file.exists() or file.read_text() != text:
                 write_whole(file, text)
 
-    def _template(self, recipe: Recipe, ctx: RecipeContext, name: str) -> Path:
-        """Made once for all environments: initdb takes longer than everything else together."""
-        template = self.templates / name
-        with exclusive(self.templates / f".{name}.lock"):
-            if template.exists():
-                return template
-            draft = self.templates / f".{name}.{uuid.uuid4().hex[:8]}"
-            (draft / "data").mkdir(parents=True, mode=0o700)
-            password = secrets.token_urlsafe(24)
-            write_whole(draft / "password", password)
-            inside = RecipeContext(ctx.dependency, ctx.host, ctx.ports, password, draft / "data")
-            try:
-                for program in recipe.embedded_prepare(inside):
-                    if program.drop_root:
-                        give_to_unprivileged(draft / "data")
-                    self._run(program)
-                take_place(draft, template)
-                return template
-            except BaseException:
-                remove_tree(draft)
-                raise
-
-    def _run(self, program: Program) -> None:
-        argv = as_unprivileged(program.argv) if program.drop_root else program.argv
-        env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **program.env}
-        ended = subprocess.run(argv, env=env, cwd=self.place.path, capture_output=True, text=True, check=False)
-        if ended.returncode != 0 and says_full(ended.stderr):
-            raise disk_full("a database")
-        if ended.returncode != 0:
-            raise PlatformError(
-                "dependency_not_ready",
-                f"A database could not be prepared: {program.argv[0]} ended with code {ended.returncode}.",
-                "See the last lines.",
-                log_tail=(ended.stdout + ended.stderr).splitlines()[-30:],
-            )
-
     # ── program ─────────────────────────────────────────────────────────────────────────────
 
     def start(self, record: EnvironmentRecord, ctx: RecipeContext) -> None:
         """Gives its program to the supervisor. Under the environment's lock."""
         name = dependency_program(ctx.dependency.name)
         program = recipe_for(ctx.dependency.recipe).embedded_program(ctx)
-        record.dependencies[ctx.dependency.name].quit_signal = program.quit_signal
+        known = record.dependencies[ctx.dependency.name]
+        known.stop_signal, known.quit_signal = program.stop_signal, program.quit_signal
         limit = self.limits.open(self.place.namespace, name, None)
         Launch(
             argv=tuple(as_unprivileged(program.argv)) if program.drop_root else program.argv,
@@ -231,8 +189,8 @@ class Dependencies:
     def _check_ours(self, ctx: RecipeContext, program: str) -> None:
         """Whether another program listens on one of its ports; then it gets new ones the next time."""
         state = Supervisor(self.place).state(program)
-        mine = processes.tree(state.pid) if state and state.pid else []
-        taken = [port for port in ctx.ports.values() if accepts(port) and not processes.listens(mine, port)]
+        pid = state.pid if state else 0
+        taken = [port for port in ctx.ports.values() if accepts(port) and not processes.has_listener(pid, port)]
         if not taken:
             return
         name = ctx.dependency.name

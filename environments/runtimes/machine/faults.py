@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+import psutil
+
 from environments.ports import PlatformError
 
 P = ParamSpec("P")
@@ -25,6 +27,8 @@ def reported(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         except OSError as error:
             raise from_os(error) from error
+        except psutil.Error as error:
+            raise PlatformError("runtime_unavailable", f"A process could not be seen: {error}.") from error
         except http.client.HTTPException as error:
             raise PlatformError(
                 "runtime_unavailable", f"The environment's supervisor did not answer: {error!r}."

@@ -57,9 +57,11 @@ def run(
 def stop(place: Place, limits: Limits, name: str) -> None:
     """Ends what is still running of the job: its worker may have died."""
     program = f"job.{name}"
-    grouped = limits.process_ids(place.namespace, program)
-    left = [process for process in psutil.process_iter() if process.pid in grouped or _is_of(process, place, name)]
-    processes.end([each for process in left for each in processes.tree(process.pid)], lambda process: None)
+    if limits.kind == "rlimit":
+        left = {process.pid for process in psutil.process_iter() if _is_of(process, place, name)}
+    else:
+        left = limits.process_ids(place.namespace, program)
+    processes.end([each for pid in left for each in processes.tree(pid)])
     limits.close(place.namespace, program)
 
 
@@ -124,7 +126,7 @@ def _read(selector: selectors.BaseSelector, lines: Lines, wait: float = 0.1) -> 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        processes.end(processes.tree(process.pid), lambda each: None)
+        processes.end(processes.tree(process.pid))
     process.wait()
 
 

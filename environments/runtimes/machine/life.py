@@ -17,7 +17,7 @@ from environments.runtimes.machine.jobs import JOB_MARKER
 from environments.runtimes.machine.leases import PortLeases
 from environments.runtimes.machine.limits import Limits
 from environments.runtimes.machine.place import EnvironmentRecord, Place, service_program
-from environments.runtimes.machine.supervision import Supervisor
+from environments.runtimes.machine.supervision import SOCKET, Supervisor
 
 REMOVAL_TIMEOUT = 10.0
 
@@ -38,10 +38,13 @@ class Life:
         """The supervisor runs, with all programs that are on record. Under the environment's lock."""
         supervisor = Supervisor(self.place)
         if not supervisor.is_running(record.supervisor):
-            if record.supervisor is not None:
-                # It was killed, and what it left running would hold ports and data. Jobs are their worker's.
+            if record.supervisor is not None or (self.place.path / SOCKET).exists():
+                # It was killed, or a worker died as it started it: what runs would hold ports and data.
+                # Jobs are their worker's.
                 orphans = [each for each in self.members(record) if not _is_job(each)]
-                processes.end(orphans, self._gently(record))
+                processes.end(orphans, self._signals(record, whole=True), seconds=5)
+            for counted in self.place.path.glob("launch/*.starts"):
+                counted.unlink()  # restarts are counted from here
             limit = self.limits.open(self.place.namespace, "supervisor", None)
             record.supervisor = supervisor.start(limit.join)
             record.asleep = False
@@ -58,7 +61,7 @@ class Life:
                     for revision in revisions
                 ]
                 Supervisor(self.place).stop(record.supervisor, first=services)
-            processes.end(self.members(record), self._gently(record))
+            processes.end(self.members(record), self._signals(record, whole=True), seconds=5)
             record.supervisor = None
             record.asleep = record.asleep if asleep is None else asleep
 
@@ -83,16 +86,15 @@ class Life:
     def _end_at_once(self, record: EnvironmentRecord | None, living: list[psutil.Process]) -> None:
         """The supervisor first: it would start again what is ended."""
         leader = record.supervisor.pid if record and record.supervisor else None
-        processes.end([each for each in living if each.pid == leader], lambda process: None)
-        processes.end([each for each in living if each.pid != leader], self._gently(record))
+        processes.end([each for each in living if each.pid == leader])
+        processes.end([each for each in living if each.pid != leader], self._signals(record, whole=False))
 
-    def _gently(self, record: EnvironmentRecord | None) -> Callable[[psutil.Process], int | None]:
-        """By process: the signal that ends it at once and cleanly, where its recipe knows a better one than KILL."""
+    def _signals(self, record: EnvironmentRecord | None, *, whole: bool) -> Callable[[psutil.Process], int | None]:
+        """By process: the signal that ends a dependency's server, its data `whole` or just at once; None: KILL."""
         known = record.dependencies if record else {}
         better = {
-            self.place.data(name): signal.Signals[f"SIG{dependency.quit_signal}"]
+            self.place.data(name): signal.Signals[f"SIG{dependency.stop_signal if whole else dependency.quit_signal}"]
             for name, dependency in known.items()
-            if dependency.quit_signal != "KILL"
         }
 
         def choose(process: psutil.Process) -> int | None:

@@ -76,12 +76,14 @@ def _state(
 ) -> ServiceState:
     found = states.get(program)
     state: State = STATES.get(found.state, "crashed") if found else "stopped"
+    restarts = max(place.start_count(program) - 1, 0)
     if state == "starting" and port is not None and accepts(port):
         state = "running"  # supervisord says so only after a second
+    elif state == "starting" and restarts:
+        state = "crashed"  # tried again, as long as it does not stay up
     detail = why
     if state == "crashed":
         detail = Supervisor(place).last_exit(program)
-    restarts = max(place.start_count(program) - 1, 0)
     return ServiceState(name, revision, state, port, restarts, detail)
 
 

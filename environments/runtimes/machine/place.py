@@ -22,7 +22,9 @@ class DependencyRecord(BaseModel):
     note: str = ""
     ports: dict[str, int]
     password: str
+    stop_signal: str = "TERM"
     quit_signal: str = "KILL"
+    """As in `ports.Program`."""
     finished: bool = False
     """Users, databases and extensions are made: `Recipe.embedded_finish` has run for this `dependency`."""
 

@@ -53,15 +53,19 @@ def still(pid: int, started: float) -> psutil.Process | None:
         return None
 
 
-def end(processes: Iterable[psutil.Process], gently: Callable[[psutil.Process], int | None]) -> None:
-    """Kills them at once; those for which `gently` names a signal get that first, and 0.5 s. Returns when all
-    are dead, after 5 s at most."""
+def end(
+    processes: Iterable[psutil.Process],
+    gently: Callable[[psutil.Process], int | None] = lambda process: None,
+    seconds: float = 0.5,
+) -> None:
+    """Kills them at once; those for which `gently` names a signal get that first, and `seconds`. Returns when
+    all are dead, 5 s after the last signal at most."""
     waiting = []
     for process in processes:
         first = gently(process)
         _send(process, first or signal.SIGKILL)
         waiting.append(process)
-    waiting = _until_dead(waiting, 0.5)
+    waiting = _until_dead(waiting, seconds)
     for process in waiting:
         _send(process, signal.SIGKILL)
     _until_dead(waiting, 5.0)
@@ -88,6 +92,18 @@ def listeners(processes: Iterable[psutil.Process]) -> dict[int, set[str]]:
 def listens(processes: Iterable[psutil.Process], port: int) -> bool:
     """Whether one of them listens on `port`; cheaper than all `listeners` where the first one does."""
     return any(port == found for process in processes for _, found in _listening(process))
+
+
+def has_listener(pid: int, port: int) -> bool:
+    """Whether a process, or else one of its descendants, listens on `port`. Descendants cost a look at every
+    process of the machine; most servers listen themselves."""
+    if pid <= 0:
+        return False
+    try:
+        first = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return False
+    return listens([first], port) or listens(_children(first), port)
 
 
 def _listening(process: psutil.Process) -> Iterator[tuple[str, int]]:

@@ -126,7 +126,7 @@ class Wait:
 
     def _is_ours(self, state: ProgramState, port: int) -> bool:
         """Somebody answers: our program, or one that took its port?"""
-        if processes.listens(self._processes(state), port):
+        if processes.has_listener(state.pid, port):
             return True
         if self._supervisor.state(self._waited.program) != state:
             return False  # it ended just now

@@ -114,7 +114,7 @@ class Services:
 
     def _listens(self, release: ServiceRelease, port: int) -> bool:
         state = Supervisor(self.place).state(service_program(release.name, release.revision))
-        return state is not None and state.pid > 0 and processes.listens(processes.tree(state.pid), port)
+        return state is not None and processes.has_listener(state.pid, port)
 
     def _goes_on(self, program: str) -> bool:
         state = Supervisor(self.place).state(program)

@@ -25,6 +25,7 @@ from environments.runtimes.machine import processes
 from environments.runtimes.machine.files import write_whole
 from environments.runtimes.machine.place import Place, SupervisorRecord
 
+SOCKET = "supervisor.sock"
 LONGEST_SOCKET_PATH = 90  # sun_path holds 108; supervisord adds ".<pid>" while it binds
 HERE = Path(__file__).parent
 
@@ -225,18 +226,18 @@ class Supervisor:
     def _bind_path(self) -> str:
         """Short, however deep the environment's directory is: that is its working directory."""
         if os.path.isdir("/proc/self/cwd"):
-            return "/proc/self/cwd/supervisor.sock"
-        return _escaped(str(self._place.path / "supervisor.sock"))
+            return f"/proc/self/cwd/{SOCKET}"
+        return _escaped(str(self._place.path / SOCKET))
 
     @contextmanager
     def _calls(self) -> Iterator[Any]:
         """supervisord's methods. A fault that the caller does not expect is a platform error."""
-        path = self._place.path / "supervisor.sock"
+        path = self._place.path / SOCKET
         directory = None
         address = str(path)
         if len(address) > LONGEST_SOCKET_PATH:
             directory = os.open(self._place.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            address = f"/proc/self/fd/{directory}/supervisor.sock"
+            address = f"/proc/self/fd/{directory}/{SOCKET}"
         transport = SupervisorTransport(None, None, f"unix://{address}")
         try:
             yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
