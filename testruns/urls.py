@@ -1,5 +1,9 @@
 """Addresses of testruns' pages and API."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from testruns import views
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("findings/<int:finding_id>/picture.png", views.finding_picture, name="finding_picture"),
+]
