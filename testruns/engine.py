@@ -159,6 +159,8 @@ class _Engine:
     scenarios: list[ScenarioOutcome] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    agreed: dict[frozenset[Problem], str] = field(default_factory=dict)
+    """Problems on which a scenario's runs agreed, and its title."""
     lost: int = 0
 
     def __post_init__(self) -> None:
@@ -177,7 +179,8 @@ class _Engine:
             )
         self.on_line(f"planned {len(planned.scenarios)} scenarios from {len(planned.pages)} pages")
         self.on_stage("replaying")
-        for trace in self.reference:
+        order = {scenario.key: place for place, scenario in enumerate(planned.scenarios)}
+        for trace in sorted(self.reference, key=lambda trace: order.get(trace.scenario.key, len(order))):
             self._guarded(trace.scenario, "reference", partial(self._replay_reference, trace))
         covered = {trace.scenario.key for trace in self.reference}
         self.on_stage("generating")
@@ -248,16 +251,29 @@ class _Engine:
         )
 
     def _evidence(self, trace: Trace, first: ReplayResult) -> Evidence:
+        """As much as is needed: one more look is dear, and what is known already is not looked at again."""
         if not self._reachable():
             return Evidence(first, environment_reachable=False)
-        reruns = tuple(self._replay(trace, again=True) for _ in range(RUNS_THAT_MUST_AGREE - 1))
-        on_base = None
-        if self.base and self.base_data:
+        found = Evidence(first, is_reference=True, diff=self.diff)
+        problems = frozenset(problem for step in found.failed_steps for problem in step.problems)
+        if problems and problems in self.agreed:
+            return replace(found, seen_before=self.agreed[problems])
+        found = replace(found, reruns=tuple(self._replay(trace, again=True) for _ in range(RUNS_THAT_MUST_AGREE - 1)))
+        if len({run.signature for run in found.runs}) == 1:
+            self.agreed[problems] = trace.scenario.title
+        if self.base and self.base_data and first.failed_step and found.unintended:
             on_base = replay(
-                self.browser, trace, self.base.target, self.base_data,
-                to_first_failure=True, limits=self.budget.limits, fence=self.fence,
-            )  # fmt: skip
-        return Evidence(first, reruns, on_base, True, self.diff)
+                self.browser,
+                trace,
+                self.base.target,
+                self.base_data,
+                to_first_failure=True,
+                upto=first.failed_step.step_id,
+                limits=self.budget.limits,
+                fence=self.fence,
+            )
+            found = replace(found, base_replay=on_base)
+        return found
 
     def _reachable(self) -> bool:
         """Whether the address answers at all, with whatever page."""

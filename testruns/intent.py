@@ -65,11 +65,13 @@ def intended(expected: str, seen: str, changes: Sequence[Hunk]) -> Intent | None
     """The change that turns `expected` into `seen`; None when there is none."""
     if not expected.strip() or expected == seen:
         return None
-    for hunk in changes:
-        found = _replaced(expected, seen, hunk) if seen else _reworded(expected, hunk)
-        if found:
-            return found
-    return None
+    found = [_replaced(expected, seen, hunk) if seen else _reworded(expected, hunk) for hunk in changes]
+    # Many places may say it; the one that is most like what was expected tells a reader most.
+    return max(filter(None, found), key=lambda intent: _overlap(expected, intent.removed), default=None)
+
+
+def _overlap(expected: str, line: str) -> float:
+    return SequenceMatcher(None, _tokens(expected), _tokens(line), autojunk=False).ratio()
 
 
 def derived(expected: str, seen: str, known: Sequence[tuple[str, str]]) -> bool:

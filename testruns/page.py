@@ -116,6 +116,8 @@ class Line(Seen):
 
     text: str
     kind: Literal["message", "figure", "item"]
+    everywhere: bool = False
+    """Outside the main part: in the header or footer that every page has."""
 
 
 class PageLook(Seen):

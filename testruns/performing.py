@@ -32,10 +32,11 @@ class Match:
 
 
 def perform(
-    session: Session, trace: Trace, pictures: Pictures = "failures", to_first_failure: bool = False
+    session: Session, trace: Trace, pictures: Pictures = "failures", to_first_failure: bool = False, upto: str = ""
 ) -> ReplayResult:
-    """All steps in order. After a step that could not be done the rest is not run; after one that was done but
-    showed something else the journey goes on, as a visitor's would, unless `to_first_failure`."""
+    """All steps in order, or those up to the step `upto`. After a step that could not be done the rest is not run;
+    after one that was done but showed something else the journey goes on, as a visitor's would, unless
+    `to_first_failure`."""
     began = time.monotonic()
     outcomes: list[StepOutcome] = []
     log: list[str] = []
@@ -52,7 +53,7 @@ def perform(
         after = session.picture() if shown or pictures == "all" else b""
         outcomes.append(replace(outcome, before=before if shown else b"", after=after if shown else b""))
         before = after
-        stopped = not done or (failed and to_first_failure)
+        stopped = not done or (failed and to_first_failure) or step.id == upto
     return ReplayResult(trace, tuple(outcomes), tuple(log), time.monotonic() - began)
 
 
@@ -173,7 +174,7 @@ def _check_one(session: Session, look: PageLook, wanted: Expectation) -> Check:
         case "heading":
             return _check_heading(wanted, look)
         case "text":
-            return _check_text(wanted, session.target.relative(look.text))
+            return _check_text(wanted, look, session.target.relative(look.text))
         case "visible" if locator:
             return _check_visible(session, look, wanted, locator)
         case "count" if locator:
@@ -214,12 +215,19 @@ def _check_heading(wanted: Expectation, look: PageLook) -> Check:
     return Check(wanted, False, ranked[0] if ranked else "")
 
 
-def _check_text(wanted: Expectation, text: str) -> Check:
+def _check_text(wanted: Expectation, look: PageLook, text: str) -> Check:
     """Somewhere in the page's text, whatever its case and wherever its lines break (both are style)."""
     value = _masked(wanted.value, wanted.mask)
     if value.casefold() in _masked(text, wanted.mask).casefold():
         return Check(wanted, True, value)
-    return Check(wanted, False, in_its_place(wanted.value, text))
+    return Check(wanted, False, in_its_place(wanted.value, text) or _nearest_line(wanted.value, look))
+
+
+def _nearest_line(expected: str, look: PageLook) -> str:
+    """What stands for a text whose label is another now: “Basket (2)” for “Cart (2)”."""
+    lines = [line.text for line in look.lines] + [one.name for one in (*look.links, *look.buttons)]
+    ranked = sorted(lines, key=lambda line: text_likeness(expected, line), reverse=True)
+    return ranked[0] if ranked and text_likeness(expected, ranked[0]) >= 0.5 else ""
 
 
 def in_its_place(expected: str, text: str) -> str:

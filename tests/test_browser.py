@@ -137,7 +137,10 @@ def test_two_pages_of_one_visit_do_not_draw_the_same_numbers(browser: Browser) -
 def test_a_debounced_input_still_fires(browser: Browser) -> None:
     page = """<label>Word <input id=word></label><p id=out></p><script>
       let due = 0;
-      const later = () => { const left = due - Date.now(); left > 0 ? setTimeout(later, left) : out.textContent = "Found " + word.value; };
+      const later = () => {
+        const left = due - Date.now();
+        left > 0 ? setTimeout(later, left) : out.textContent = "Found " + word.value;
+      };
       word.oninput = () => { due = Date.now() + 60; later(); };
     </script>"""
 

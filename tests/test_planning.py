@@ -174,7 +174,10 @@ def test_a_changed_file_touches_the_paths_that_its_text_names(tmp_path: Path) ->
         (a_field("terms", "checkbox", required=True), Entry("check", "on")),
         (a_field("news", "checkbox"), None),
         (a_field("photo", "file"), None),
-        (a_field("size", "select", options=[{"value": "", "label": "–"}, {"value": "s", "label": "S"}]), Entry("select", "s")),
+        (
+            a_field("size", "select", options=[{"value": "", "label": "–"}, {"value": "s", "label": "S"}]),
+            Entry("select", "s"),
+        ),
         (a_field("size", "select", value="m", options=[{"value": "m", "label": "M"}]), None),
         (a_field("note", disabled=True), None),
     ],

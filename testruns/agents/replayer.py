@@ -21,6 +21,7 @@ def replay(
     *,
     pictures: Pictures = "failures",
     to_first_failure: bool = False,
+    upto: str = "",
     limits: Limits | None = None,
     fence: Fence = lambda: None,
 ) -> ReplayResult:
@@ -31,7 +32,7 @@ def replay(
         result = browser.run(
             target,
             trace.determinism,
-            lambda session: perform(session, trace, pictures, to_first_failure),
+            lambda session: perform(session, trace, pictures, to_first_failure, upto),
             limits=limits,
             fence=fence,
         )

@@ -41,6 +41,8 @@ class Evidence:
     """Unified, base to head."""
     environment_reachable: bool = True
     trace_error: TraceError | None = None
+    seen_before: str = ""
+    """The scenario of this run whose runs agreed on the very same problems: then this one was not run again."""
 
     @property
     def trace(self) -> Trace:
@@ -119,7 +121,11 @@ def review(evidence: Evidence) -> Verdict | None:
 
 
 def _told(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """With the step and problem that it is about."""
+    """With the step and problem that it is about, and how often it was seen."""
+    if verdict.verdict == "APPLICATION_BUG":
+        runs = f"All {len(evidence.runs)} runs agree." if evidence.reruns else ""
+        again = f"The runs of “{evidence.seen_before}” agree on the same." if evidence.seen_before else runs
+        verdict = replace(verdict, evidence=(*verdict.evidence, *([again] if again else [])))
     if verdict.problem:
         return verdict
     step = evidence.replay.failed_step
@@ -196,7 +202,7 @@ def _new_failure(evidence: Evidence, kind: str, cause: str) -> Verdict | None:
     """An error in the failing step's window that the recording did not have speaks for itself, base or not."""
     for step, problem in evidence.unintended:
         if problem.kind == kind:
-            said = [problem.message, f"In all {len(evidence.runs)} runs, at step {step.step_id}: {step.intent}."]
+            said = [problem.message, f"At step {step.step_id}: {step.intent}."]
             said.append(_base_says(evidence))
             return _bug(evidence, cause, said, step, problem, certain=True)
     return None
@@ -285,7 +291,7 @@ def _bug(
     evidence: Evidence, cause: str, said: list[str], step: StepOutcome, problem: Problem, certain: bool = False
 ) -> Verdict:
     confidence = CONFIDENCE[_base_known_by(evidence)] + (0.05 if certain else 0.0)
-    if len(evidence.runs) < RUNS_THAT_MUST_AGREE:
+    if len(evidence.runs) < RUNS_THAT_MUST_AGREE and not evidence.seen_before:
         confidence -= 0.2
     return Verdict(
         "APPLICATION_BUG", cause, round(min(confidence, 0.99), 2), tuple(said), problem=problem, step_id=step.step_id

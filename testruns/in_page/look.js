@@ -202,25 +202,29 @@ const FIGURE = /(?:[$€£¥]\s?\d|\d[\d.,]*\s?(?:[$€£¥]|USD|EUR|GBP|CHF)\b|
 const lines = () => {
   const found = [];
   const taken = new Set();
-  const add = (text, kind) => {
+  const main = document.querySelector("main") || document.body;
+  const add = (text, kind, everywhere = false) => {
     text = wellFormed(squeeze(text));
     if (!text || text.length > 160 || taken.has(text)) return;
     taken.add(text);
-    found.push({ text, kind });
+    found.push({ text, kind, everywhere });
+  };
+  const figures = (box, everywhere) => {
+    let before = "";
+    for (const raw of cut(box ? box.innerText : "", 100000).split("\n")) {
+      const line = squeeze(raw);
+      if (!line) continue;
+      // A figure alone says nothing: "Total" stands in the line before it.
+      const bare = !/\p{L}{2,}/u.test(line);
+      if (FIGURE.test(line) && /\d/.test(line)) add(bare && before ? `${before} ${line}` : line, "figure", everywhere);
+      before = line.length <= 80 ? line : "";
+    }
   };
   for (const el of document.querySelectorAll(MESSAGES)) {
     if (visible(el) && !el.querySelector("form,nav,table")) add(el.innerText, "message");
   }
-  let before = "";
-  for (const raw of cut(document.body ? document.body.innerText : "", 100000).split("\n")) {
-    const line = squeeze(raw);
-    if (!line) continue;
-    // A figure alone says nothing: "Total" stands in the line before it.
-    const bare = !/\p{L}{2,}/u.test(line);
-    if (FIGURE.test(line) && /\d/.test(line)) add(bare && before ? `${before} ${line}` : line, "figure");
-    before = line.length <= 80 ? line : "";
-  }
-  const main = document.querySelector("main") || document.body;
+  figures(main, false);
+  if (main !== document.body) figures(document.body, true);
   for (const el of main ? main.querySelectorAll("li a,td a,article a,h2,h3,h4") : []) {
     if (visible(el)) add(textOf(el), "item");
     if (found.length > 80) break;
