@@ -407,6 +407,8 @@ class Workload:
     """Services that it passes requests on to, on port 80 of their names."""
     http: bool = False
     """Its first port speaks HTTP and may be routed to."""
+    has_bash: bool = False
+    """Its image has `bash`: other pods borrow it to wait until they reach what they need."""
 
 
 @dataclass(frozen=True)

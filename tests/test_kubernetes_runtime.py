@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
-from environments.ports import DependencyHandle, Job, PlatformError, Route, ServiceHandle, ServiceRelease, UserError
-from environments.runtimes.kubernetes import ClusterSettings, KubernetesRuntime, Quota
+from environments.ports import DependencyHandle, PlatformError, ServiceHandle, ServiceRelease, UserError
+from environments.runtimes.kubernetes import KubernetesRuntime, Quota
 from environments.runtimes.manifests import labels as lab
 from environments.runtimes.manifests.pods import CONTAINER
 from environments.spec import Dependency, Health, Resources

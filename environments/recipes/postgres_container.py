@@ -108,6 +108,7 @@ def workload(ctx: RecipeContext, user: str, databases: Sequence[str]) -> Workloa
         user=USER_ID,
         resources=Resources(cpu=1.0, memory=512 * 1024 * 1024),
         # By TCP: the entry point's own first server listens on its socket only.
+        has_bash=True,
         ready=("pg_isready", "-q", "-h", "127.0.0.1", "-U", user),
         finish=_script(FINISH % words),
         version=("postgres", "--version"),

@@ -62,6 +62,7 @@ def workload(
         storage="1Gi",
         user=USER_ID,
         resources=Resources(cpu=0.5, memory=MEMORY),
+        has_bash=True,
         ready=("sh", "-c", f"{name}-cli -p {port} ping | grep -q PONG"),
         version=(f"{name}-server", "--version"),
         snapshot=_script(words, SNAPSHOT),

@@ -98,6 +98,11 @@ class Api:
         self.requests = 0
         """How many there were: the benchmark counts them."""
 
+    @property
+    def client(self) -> ApiClient:
+        """The one in use now."""
+        return self._client
+
     # ── objects ─────────────────────────────────────────────────────────────────────────────
 
     def apply(self, manifest: Manifest) -> Manifest:

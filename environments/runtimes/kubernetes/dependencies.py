@@ -29,7 +29,7 @@ from environments.runtimes.manifests import dependencies as manifests
 from environments.runtimes.manifests import labels as lab
 from environments.runtimes.manifests.dependencies import PASSWORD, Placed
 from environments.runtimes.manifests.labels import DOMAIN, Manifest
-from environments.runtimes.manifests.pods import CONTAINER
+from environments.runtimes.manifests.pods import CONTAINER, After
 from environments.runtimes.manifests.settings import ClusterSettings
 from environments.spec import Dependency
 
@@ -56,7 +56,7 @@ class Dependencies:
         self._api = api
         self._settings = settings
         self._namespace = namespace
-        self._common = common
+        self.common = common
 
     def apply(self, dependency: Dependency, on_line: OnLine, fence: Fence) -> DependencyHandle:
         recipe = recipe_for(dependency.recipe)
@@ -65,9 +65,9 @@ class Dependencies:
         known = _known(dependency, recipe, credentials)
         for service in known.workload.routes_to:
             # A gateway has to find the names it routes to, from its start.
-            name_service(self._api, self._namespace, self._common, service, 0, 80)
+            name_service(self._api, self._namespace, self.common, service, 0, 80)
         placed = Placed(dependency.name, dependency.recipe, recipe.container_ports, known.workload)
-        for manifest in manifests.dependency_objects(self._settings, self._namespace, self._common, placed):
+        for manifest in manifests.dependency_objects(self._settings, self._namespace, self.common, placed):
             self._api.apply(manifest)
         self.wait(known, on_line, fence)
         version = self._finish(known, credentials, fence)
@@ -105,6 +105,13 @@ class Dependencies:
         if found is None:
             raise PlatformError("runtime_unavailable", f"There is no dependency {name} in {self._namespace}.")
         return self._read(found)
+
+    def after(self) -> After | None:
+        """What the namespace's programs wait for; None where nothing can be waited for."""
+        known = sorted(self.all(), key=lambda each: each.dependency.name)
+        addresses = [f"{each.ctx.host}:{port}" for each in known for port in list(each.ctx.ports.values())[:1]]
+        borrowed = next((each.workload for each in known if each.workload.has_bash), None)
+        return After(borrowed.image, borrowed.user, tuple(addresses)) if borrowed else None
 
     # ── snapshots ───────────────────────────────────────────────────────────────────────────
 
@@ -167,7 +174,7 @@ class Dependencies:
     def _credentials(self, dependency: Dependency) -> tuple[Manifest, bool]:
         """(the Secret, whether this very call made it: then its data is new too)."""
         wanted = manifests.credentials(
-            self._namespace, self._common, dependency.name, dependency.recipe, secrets.token_urlsafe(24)
+            self._namespace, self.common, dependency.name, dependency.recipe, secrets.token_urlsafe(24)
         )
         wanted["metadata"]["annotations"] = {KEPT: dependency.model_dump_json()}
         made = self._api.create(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from environments.ports import Fence, Job, OnLine, PlatformError
@@ -12,11 +13,15 @@ from environments.runtimes.kubernetes.observed import Trouble, main_status
 from environments.runtimes.kubernetes.waiting import Wait
 from environments.runtimes.manifests import labels as lab
 from environments.runtimes.manifests import services
+from environments.runtimes.manifests.labels import Manifest
+from environments.runtimes.manifests.pods import After
 from environments.runtimes.manifests.settings import ClusterSettings
 
 LOG_GRACE = 5.0
 """Seconds that the rest of a log may take to arrive after its container ended."""
 STOP_TIMEOUT = 60.0
+CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
+"""Label that Kubernetes gives the pods of a Job."""
 
 
 def run(
@@ -25,27 +30,30 @@ def run(
     namespace: str,
     common: Mapping[str, str],
     job: Job,
+    after: After | None,
     on_line: OnLine,
     fence: Fence,
 ) -> None:
     """Raises UserError(migrate_failed | seed_failed | job_timeout) with the last lines."""
     same = lab.selector(**{lab.SERVICE: job.service, lab.JOB_KIND: job.kind})
     stop(api, namespace, same, fence)
-    name = services.job_name(job)
-    wait = Wait(
-        api,
-        namespace,
-        "Job",
-        name,
-        lab.selector(**{lab.JOB: lab.label_value(job.name)}),
-        on_line=on_line,
-        fence=fence,
-        report=lambda trouble, lines: diagnosis.of_job(job, trouble, lines),
-        patience=settings.unschedulable_after,
-    )
     try:
-        for manifest in services.job_objects(settings, namespace, common, job):
-            api.apply(manifest)
+        *others, manifest = services.job_objects(settings, namespace, common, job, after)
+        for other in others:
+            api.apply(other)
+        uid = api.apply(manifest)["metadata"]["uid"]
+        wait = Wait(
+            api,
+            namespace,
+            "Job",
+            services.job_name(job),
+            # Not by our own labels: an older job of the same name may leave a pod for a moment.
+            lab.selector(**{CONTROLLER_UID: uid}),
+            on_line=on_line,
+            fence=fence,
+            report=lambda trouble, lines: diagnosis.of_job(job, trouble, lines),
+            patience=settings.unschedulable_after,
+        )
         with wait.watching():
             _follow(wait, job)
     finally:
@@ -54,25 +62,34 @@ def run(
 
 def stop(api: Api, namespace: str, labels: str, fence: Fence) -> None:
     """Ends what still runs of such a job, and waits for it: its worker may have died."""
-    if not api.list("Job", namespace, labels):
+    if api.list("Job", namespace, labels):
+        _remove(api, namespace, labels)
+    running = {name_of(pod) for pod in api.list("Pod", namespace, labels) if _runs(pod)}
+    if not running:
         return
-    _remove(api, namespace, labels)
-    known: set[str] = set()
+    deadline = time.monotonic() + STOP_TIMEOUT
     with Feed(api) as feed:
         feed.watch("Pod", namespace, labels=labels)
-        waited = 0.0
-        listed = False
-        while waited < STOP_TIMEOUT:
+        while running and time.monotonic() < deadline:
             fence()
             item = feed.next()
             if isinstance(item, Change) and item.what != "AGAIN":
-                listed = True
-                name = item.manifest["metadata"]["name"]
-                known = known - {name} if item.what == "DELETED" else known | {name}
-            if not known and (listed or item is None):
-                return
-            waited += 0.5 if item is None else 0.0
-    raise PlatformError("runtime_unavailable", f"An older job of {namespace} does not end: {', '.join(sorted(known))}.")
+                ended = item.what == "DELETED" or not _runs(item.manifest)
+                running -= {name_of(item.manifest)} if ended else set()
+            elif item is None:  # a watch that began after its end says nothing about it
+                running &= {name_of(pod) for pod in api.list("Pod", namespace, labels) if _runs(pod)}
+    if running:
+        raise PlatformError(
+            "runtime_unavailable", f"An older job of {namespace} does not end: {', '.join(sorted(running))}."
+        )
+
+
+def name_of(manifest: Manifest) -> str:
+    return str(manifest["metadata"]["name"])
+
+
+def _runs(pod: Manifest) -> bool:
+    return pod["status"].get("phase") not in ("Succeeded", "Failed")
 
 
 def _remove(api: Api, namespace: str, labels: str) -> None:

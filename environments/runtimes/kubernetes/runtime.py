@@ -63,11 +63,13 @@ class KubernetesRuntime:
         return self._dependencies(namespace).apply(dependency, on_line, fence)
 
     def run_job(self, namespace: str, job: Job, on_line: OnLine, fence: Fence) -> None:
-        jobs.run(self.api, self.settings, namespace, self._common(namespace), job, on_line, fence)
+        parts = self._dependencies(namespace)
+        jobs.run(self.api, self.settings, namespace, parts.common, job, parts.after(), on_line, fence)
 
     def apply_service(self, namespace: str, release: ServiceRelease) -> ServiceHandle:
-        common = self._common(namespace)
-        for manifest in manifests.service_objects(self.settings, namespace, common, release):
+        parts = self._dependencies(namespace)
+        common = parts.common
+        for manifest in manifests.service_objects(self.settings, namespace, common, release, parts.after()):
             self.api.apply(manifest)
         if release.port is None:
             return ServiceHandle(release.name, release.revision, None, None)

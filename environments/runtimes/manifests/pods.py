@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from environments.runtimes.manifests.labels import Manifest, checksum, meta
@@ -11,6 +12,30 @@ from environments.runtimes.manifests.settings import ClusterSettings
 from environments.spec import Resources
 
 CONTAINER = "main"
+REACHED_TIMEOUT = 60
+"""Seconds, after which the program starts all the same, and says itself what it misses."""
+REACH = """
+for address in "$@"; do
+  for try in $(seq 1 %d); do
+    (exec 3<>"/dev/tcp/${address%%%%:*}/${address##*:}") 2>/dev/null && break
+    sleep 0.1
+  done
+done
+"""
+
+
+@dataclass(frozen=True)
+class After:
+    """What a pod waits for before its program starts: dependencies that it reaches.
+
+    Not only for a wake, when all starts at once: the network takes a moment to learn that a new pod is of this
+    namespace, and a migration that comes first would be refused."""
+
+    image: str
+    """Of a dependency, so that the node has it already; it has `bash`."""
+    user: int
+    addresses: tuple[str, ...]
+    """`host:port`"""
 
 
 def container(
@@ -49,7 +74,9 @@ def limits(resources: Resources, settings: ClusterSettings) -> Manifest:
     }
 
 
-def pod_spec(main: dict[str, Any], settings: ClusterSettings, *, user: int | None, grace: int) -> dict[str, Any]:
+def pod_spec(
+    main: dict[str, Any], settings: ClusterSettings, *, user: int | None, grace: int, after: After | None = None
+) -> dict[str, Any]:
     security: dict[str, Any] = {
         "seccompProfile": {"type": "RuntimeDefault"},
         # Any user may listen on port 80 here, as in the containers that developers know.
@@ -60,6 +87,7 @@ def pod_spec(main: dict[str, Any], settings: ClusterSettings, *, user: int | Non
     elif user:
         security["runAsUser"] = user
     return {
+        **({"initContainers": [wait_container(after, settings)]} if after else {}),
         "containers": [main],
         "automountServiceAccountToken": False,
         # Docker-style variables such as WEB_PORT=tcp://… would overwrite what programs read as their own.
@@ -77,6 +105,13 @@ def secret(namespace: str, name: str, labels: Mapping[str, str], values: Mapping
         "metadata": meta(namespace, name, labels),
         "data": {name: base64.b64encode(text.encode()).decode() for name, text in sorted(values.items())},
     }
+
+
+def wait_container(after: After, settings: ClusterSettings) -> dict[str, Any]:
+    script = REACH % (REACHED_TIMEOUT * 10)
+    resources = Resources(cpu=0.2, memory=32 * 1024 * 1024)
+    found = container(after.image, ("bash", "-c", script, "reach", *after.addresses), resources, settings)
+    return {**found, "name": "reach", "securityContext": {**found["securityContext"], "runAsUser": after.user}}
 
 
 def values_checksum(values: Mapping[str, str]) -> str:

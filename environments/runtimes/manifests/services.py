@@ -14,6 +14,7 @@ from environments.ports import Job, ServiceRelease
 from environments.runtimes.manifests import labels as lab
 from environments.runtimes.manifests import pods
 from environments.runtimes.manifests.labels import Manifest, meta, revision_name
+from environments.runtimes.manifests.pods import After
 from environments.runtimes.manifests.settings import ClusterSettings
 
 PORT_NAME = "http"
@@ -32,17 +33,25 @@ def service_values(release: ServiceRelease) -> dict[str, str]:
 
 
 def service_objects(
-    settings: ClusterSettings, namespace: str, common: Mapping[str, str], release: ServiceRelease
+    settings: ClusterSettings,
+    namespace: str,
+    common: Mapping[str, str],
+    release: ServiceRelease,
+    after: After | None = None,
 ) -> list[Manifest]:
     """In the order in which they are applied."""
     found = [_values_secret(namespace, common, release)]
     if release.port is not None:
         found.append(revision_service(namespace, common, release.name, release.revision, release.port))
-    return [*found, deployment(settings, namespace, common, release)]
+    return [*found, deployment(settings, namespace, common, release, after)]
 
 
 def deployment(
-    settings: ClusterSettings, namespace: str, common: Mapping[str, str], release: ServiceRelease
+    settings: ClusterSettings,
+    namespace: str,
+    common: Mapping[str, str],
+    release: ServiceRelease,
+    after: After | None = None,
 ) -> Manifest:
     labels = lab.service_labels(common, release.name, release.revision)
     name = revision_name(release.name, release.revision)
@@ -66,6 +75,7 @@ def deployment(
                     settings,
                     user=release.artifact.user,
                     grace=settings.grace,
+                    after=after,
                 ),
             },
         },
@@ -140,13 +150,15 @@ def job_name(job: Job) -> str:
     return f"job-{job.name}"
 
 
-def job_objects(settings: ClusterSettings, namespace: str, common: Mapping[str, str], job: Job) -> list[Manifest]:
+def job_objects(
+    settings: ClusterSettings, namespace: str, common: Mapping[str, str], job: Job, after: After | None = None
+) -> list[Manifest]:
     """Secret and Job. It runs once: what failed half-way is not run again behind anyone's back."""
     labels = {**common, lab.SERVICE: job.service, lab.JOB: lab.label_value(job.name), lab.JOB_KIND: job.kind}
     name = job_name(job)
     main = pods.container(job.artifact.location, job.command, job.resources, settings)
     main["envFrom"] = [{"secretRef": {"name": name}}]
-    spec = pods.pod_spec(main, settings, user=job.artifact.user, grace=1)
+    spec = pods.pod_spec(main, settings, user=job.artifact.user, grace=1, after=after)
     manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",
