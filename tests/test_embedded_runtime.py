@@ -412,6 +412,73 @@ def test_a_killed_supervisor_is_seen_and_the_next_call_heals(embedded: EmbeddedH
     assert len(running(embedded, "serve")) == 1
 
 
+@pytest.mark.parametrize("step", ["start", "add", "prepare", "embedded_finish", "copy_release", "write_whole"])
+def test_what_a_killed_worker_began_another_finishes(embedded: EmbeddedHands, step: str) -> None:
+    """The worker is killed right after a step, before it could write down that it took it."""
+    worker = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_KILLED), str(embedded.root), embedded.namespace,
+         embedded.artifact.location, str(embedded.routes), str(embedded.runtime._templates.directory), step],
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert worker.returncode == -9, worker.stderr
+
+    embedded.ensure()
+    store = embedded.dependency("postgres")
+    embedded.job("act", "put", "postgres", "colour", "blue", env=dict(store.variables))
+    embedded.serve("hello")
+
+    assert embedded.ask() == "hello"
+    assert embedded.holds(store) == {"colour": "blue"}
+    assert len(running(embedded, "serve")) == 1
+
+
+_KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from environments.ports import Artifact, ServiceRelease
+    from environments.recipes.postgres import Postgres
+    from environments.runtimes.embedded import EmbeddedRuntime
+    from environments.runtimes.machine import place
+    from environments.runtimes.machine.dependencies import Dependencies
+    from environments.runtimes.machine.services import Services
+    from environments.runtimes.machine.supervision import Supervisor
+    from environments.spec import Dependency, Health, Resources
+
+    root, namespace, release, routes, templates, step = sys.argv[1:]
+    owners = {"start": Supervisor, "add": Supervisor, "prepare": Dependencies, "embedded_finish": Postgres,
+              "copy_release": Services, "write_whole": place}
+    real = getattr(owners[step], step)
+
+    def and_die(*args, **kwargs):
+        real(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owners[step], step, and_die)
+    runtime = EmbeddedRuntime(
+        Path(root), owner="test", routes_dir=Path(routes), templates=Path(templates), spares=0
+    )
+    artifact = Artifact("sha256:0", "release", release, None, None, None, True, 0.0,
+                        {"PATH": "{release}/bin:" + os.environ["PATH"]})
+    runtime.ensure_namespace(namespace, {})
+    wanted = Dependency(recipe="postgres", name="postgres")
+    runtime.apply_dependency(namespace, wanted, lambda line: None, lambda: None)
+    runtime.apply_service(namespace, ServiceRelease(
+        "web", 1, artifact, ("act", "serve", "hello"), {}, {}, 3000, True, Health(), Resources()))
+"""
+
+
+def test_dependencies_may_come_up_side_by_side(embedded: EmbeddedHands) -> None:
+    embedded.ensure()
+    names = ("postgres", "valkey", "redis")
+
+    threads = [in_thread(lambda name=name: embedded.dependency(name)) for name in names]  # type: ignore[misc]
+    with threads[0] as one, threads[1] as two, threads[2] as three:
+        pass
+
+    assert (one, two, three) == ([], [], [])
+    assert [state.name for state in embedded.runtime.observe(embedded.namespace).dependencies] == sorted(names)
+
+
 def test_an_environment_without_supervisor_is_destroyed_whole(embedded: EmbeddedHands) -> None:
     embedded.ensure()
     embedded.dependency("postgres")

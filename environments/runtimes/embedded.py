@@ -274,8 +274,7 @@ class EmbeddedRuntime:
         for purpose, port in self._leases.held(namespace).items():
             listening = "" if is_free(port) else ", and something listens on it"
             left.append(f"port {port} ({purpose}) is leased{listening}")
-        if place.path.exists():
-            left.append(f"directory {place.path} is there")
+        left += [f"directory {path} is there" for path in (place.path, *place.drafts()) if path.exists()]
         route_file = self._route_file(namespace)
         if route_file.path.exists():
             left.append(f"route file {route_file.path} is there")

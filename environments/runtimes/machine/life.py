@@ -69,6 +69,8 @@ class Life:
         """Ends and removes all of it, whatever state it is in. Under the environment's lock."""
         record = self.place.find()
         deadline = time.monotonic() + REMOVAL_TIMEOUT
+        for draft in self.place.drafts():
+            remove_tree(draft)
         while (living := self.members(record)) or self.place.path.exists():
             self._end_at_once(record, living)
             try:

@@ -100,6 +100,10 @@ class Place:
         write_whole(draft / self._record.name, record.model_dump_json())
         take_place(draft, self.path)
 
+    def drafts(self) -> list[Path]:
+        """What workers that died in `create` left."""
+        return list(self.path.parent.glob(f".{self.namespace}.*"))
+
     def read(self) -> EnvironmentRecord:
         try:
             return EnvironmentRecord.model_validate_json(self._record.read_bytes())
