@@ -495,8 +495,9 @@ class Recipe(Protocol):
 
     # ── kubernetes ──────────────────────────────────────────────────────────────────────────
 
-    container_ports: Mapping[str, int]
-    """Where it listens in its container, by port name."""
+    def container_ports(self, dependency: Dependency) -> Mapping[str, int]:
+        """Where it listens in its container, by port name. The first is the one that is routed to and asked."""
+        ...
 
     def workload(self, ctx: RecipeContext) -> Workload:
         """Raises UserError(recipe_option)."""

@@ -34,7 +34,19 @@ def context(wanted: Dependency, **facts: Any) -> RecipeContext:
 # ── what they accept ────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
+CONTAINERS_ONLY = ("image", "mysql")
+
+
+@pytest.mark.parametrize("name", CONTAINERS_ONLY)
+def test_a_recipe_that_needs_containers_says_so_on_this_machine(name: str) -> None:
+    with pytest.raises(UserError) as raised:
+        recipe_for(name).embedded_version(dependency(name))
+
+    assert raised.value.code == "recipe_unsupported"
+    assert "RUNTIME=kubernetes" in raised.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - set(CONTAINERS_ONLY)))
 def test_every_recipe_accepts_its_plainest_form(name: str) -> None:
     recipe = recipe_for(name)
 

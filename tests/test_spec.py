@@ -415,7 +415,7 @@ class TestMalformed:
                 "prot: 3",
                 "env: {A: '{{nowhere.url}}', 'B C': d}",
                 "depends_on: [nobody]",
-                rest="dependencies: [mysql, redis, redis]\nisolation: all\n",
+                rest="dependencies: [oracle, redis, redis]\nisolation: all\n",
             )
         )
         assert [(each.line, each.path) for each in found] == [

@@ -6,11 +6,13 @@ from difflib import get_close_matches
 
 from environments.ports import Recipe, UserError
 from environments.recipes.api_gateway import ApiGateway
+from environments.recipes.image import Image
+from environments.recipes.mysql import MySQL
 from environments.recipes.postgres import Postgres
 from environments.recipes.temporal import Temporal
 from environments.recipes.valkey import Redis, Valkey
 
-_ALL: tuple[Recipe, ...] = (Postgres(), Valkey(), Redis(), Temporal(), ApiGateway())
+_ALL: tuple[Recipe, ...] = (Postgres(), Valkey(), Redis(), Temporal(), ApiGateway(), MySQL(), Image())
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 
 

@@ -100,7 +100,8 @@ class ApiGateway:
         finally:
             connection.close()
 
-    container_ports: Mapping[str, int] = {"http": gateway_nginx.PORT}
+    def container_ports(self, dependency: Dependency) -> Mapping[str, int]:
+        return {"http": gateway_nginx.PORT}
 
     def workload(self, ctx: RecipeContext) -> Workload:
         routes = [

@@ -149,7 +149,8 @@ class Postgres:
 
     # ── kubernetes ──────────────────────────────────────────────────────────────────────────
 
-    container_ports: Mapping[str, int] = {"postgres": 5432}
+    def container_ports(self, dependency: Dependency) -> Mapping[str, int]:
+        return {"postgres": 5432}
 
     def workload(self, ctx: RecipeContext) -> Workload:
         return postgres_container.workload(ctx, USER, databases(ctx.dependency))

@@ -92,7 +92,8 @@ class Temporal:
         finally:
             connection.close()
 
-    container_ports: Mapping[str, int] = {"http": 7243, "grpc": 7233, "metrics": 7253}
+    def container_ports(self, dependency: Dependency) -> Mapping[str, int]:
+        return {"http": 7243, "grpc": 7233, "metrics": 7253}
 
     def workload(self, ctx: RecipeContext) -> Workload:
         return temporal_container.workload(ctx, _namespace(ctx.dependency))

@@ -102,7 +102,8 @@ class Valkey:
 
     # ── kubernetes ──────────────────────────────────────────────────────────────────────────
 
-    container_ports: Mapping[str, int] = {"valkey": 6379}
+    def container_ports(self, dependency: Dependency) -> Mapping[str, int]:
+        return {"valkey": 6379}
 
     def workload(self, ctx: RecipeContext) -> Workload:
         return valkey_container.workload(

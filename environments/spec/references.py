@@ -12,6 +12,8 @@ RECIPE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "redis": ("url", "host", "port", "password"),
     "temporal": ("address", "host", "port", "namespace"),
     "api-gateway": ("url", "host", "port"),
+    "mysql": ("url", "host", "port", "user", "password", "database"),
+    "image": ("host", "port", "password"),
 }
 """The recipes that a file can name, each with the fields of its `{{name.field}}`: a new one is one line."""
 

@@ -66,7 +66,7 @@ class Dependencies:
         for service in known.workload.routes_to:
             # A gateway has to find the names it routes to, from its start.
             name_service(self._api, self._namespace, self.common, service, 0, 80)
-        placed = Placed(dependency.name, dependency.recipe, recipe.container_ports, known.workload)
+        placed = Placed(dependency.name, dependency.recipe, known.ctx.ports, known.workload)
         for manifest in manifests.dependency_objects(self._settings, self._namespace, self.common, placed):
             self._api.apply(manifest)
         self.wait(known, on_line, fence)
@@ -192,7 +192,7 @@ class Dependencies:
 
 def _known(dependency: Dependency, recipe: Recipe, credentials: Manifest) -> Known:
     password = b64decode(credentials["data"][PASSWORD]).decode()
-    ctx = RecipeContext(dependency, dependency.name, recipe.container_ports, password, Path("/data"))
+    ctx = RecipeContext(dependency, dependency.name, recipe.container_ports(dependency), password, Path("/data"))
     return Known(dependency, recipe, recipe.workload(ctx), ctx)
 
 
