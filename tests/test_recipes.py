@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,33 @@ def test_a_gateways_default_takes_what_no_route_matches(embedded: EmbeddedHands)
     seen = [httpx.get(gateway.fields["url"] + path, trust_env=False).text for path in ("/api", "/apiary", "/")]
 
     assert seen == ["api", "web", "web"]
+
+
+ECHO = """
+import http.server, os
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{self.path} {self.headers.get('X-Tenant')}".encode())
+    def log_message(self, *args):
+        pass
+http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Answer).serve_forever()
+"""
+
+
+def test_a_gateway_rewrites_paths_and_sets_headers(embedded: EmbeddedHands) -> None:
+    # Given
+    embedded.ensure()
+    routes = [
+        {"path": "/api", "to": "services.web", "rewrite": "/v2", "headers": {"X-Tenant": "demo"}},
+        {"path": "/plain", "to": "services.web"},
+    ]
+    gateway = embedded.dependency("api-gateway", options={"routes": routes})
+    embedded.apply(sys.executable, "-c", ECHO)
+    embedded.ready()
+    # When
+    embedded.runtime.apply_routes(embedded.namespace, 1, [])
+    # Then
+    seen = [httpx.get(gateway.fields["url"] + path, trust_env=False).text for path in ("/api/x?y=1", "/plain/x")]
+    assert seen == ["/v2/x?y=1 demo", "/plain/x None"]

@@ -1,8 +1,9 @@
 """api-gateway: one address for several services, routed by path; a Traefik of the environment's own.
 
-    options: {routes: [{path: /api, to: services.api, strip_prefix: true}], default: services.web}
+    options: {routes: [{path: /api, to: services.api, strip_prefix: true}], default: services.web, max_body: 10m}
 
-The longest path wins; what no route matches goes to `default`, or is a 404.
+A route may have `rewrite: /v2` (what its path becomes) and `headers: {X-Tenant: demo}`. The longest path wins;
+what no route matches goes to `default`, or is a 404.
 """
 
 from __future__ import annotations
@@ -16,35 +17,22 @@ from functools import cache
 from typing import Any, Literal
 
 from environments.ports import Program, RecipeContext, Workload
-from environments.recipes import checks, gateway_nginx
+from environments.recipes import checks, gateway_nginx, gateway_routes
+from environments.recipes.gateway_routes import GatewayRoute, routes_of
 from environments.recipes.programs import beside_python
 from environments.spec import Dependency
-
-SERVICE = r"services\.([a-z0-9][a-z0-9-]*)"
 
 
 class ApiGateway:
     name = "api-gateway"
     port_names: tuple[str, ...] = ("http", "admin")
-    option_names: tuple[str, ...] = ("default", "routes")
+    option_names: tuple[str, ...] = ("default", "max_body", "routes")
     snapshots: Literal["live", "stopped", "none"] = "none"
 
     def check(self, dependency: Dependency) -> None:
         checks.check_version(dependency, ["3"], "Traefik")
         checks.check_options(dependency, self.option_names)
-        routes = dependency.options.get("routes", [])
-        if not isinstance(routes, list | tuple) or not all(_is_route(route) for route in routes):
-            raise checks.refuse_option(
-                dependency,
-                "routes",
-                "each has a `path` that begins with `/`, `to`, and perhaps `strip_prefix`",
-                "Write `routes: [{path: /api, to: services.api, strip_prefix: true}]`.",
-            )
-        default = dependency.options.get("default")
-        if default is not None and not re.fullmatch(SERVICE, str(default)):
-            raise checks.refuse_option(
-                dependency, "default", f"{default!r} is not a service", "Write `default: services.web`."
-            )
+        gateway_routes.check(dependency)
 
     def fields(self, ctx: RecipeContext) -> dict[str, str]:
         port = str(ctx.ports["http"])
@@ -104,13 +92,7 @@ class ApiGateway:
         return {"http": gateway_nginx.PORT}
 
     def workload(self, ctx: RecipeContext) -> Workload:
-        routes = [
-            gateway_nginx.GatewayRoute(
-                route["path"].rstrip("/"), service_of(route["to"]), bool(route.get("strip_prefix"))
-            )
-            for route in _routes(ctx.dependency)
-        ]
-        return gateway_nginx.workload(ctx, routes)
+        return gateway_nginx.workload(ctx, routes_of(ctx.dependency), gateway_routes.max_body(ctx.dependency))
 
     def snapshot(self, ctx: RecipeContext, name: str) -> None:
         """It keeps nothing."""
@@ -124,17 +106,17 @@ def _routing(ctx: RecipeContext) -> dict[str, Any]:
     # In every configuration, so that `ready` can see which one Traefik has taken over.
     marking = {"headers": {"customResponseHeaders": {"X-Gateway": ctx.dependency.name}}}
     middlewares: dict[str, Any] = {_mark(ctx): marking}
-    for number, route in enumerate(_routes(ctx.dependency)):
-        path, service = route["path"].rstrip("/"), service_of(route["to"])
-        if service not in ctx.services:
+    for number, route in enumerate(routes_of(ctx.dependency)):
+        if route.service not in ctx.services:
             continue
-        name = f"route-{number}"
+        path, name = route.path, f"route-{number}"
         rule = f"Path(`{path}`) || PathPrefix(`{path}/`)" if path else "PathPrefix(`/`)"
         # Longest first; the default, `/`, last.
-        routers[name] = {"rule": rule, "service": service, "entryPoints": ["http"], "priority": len(path) + 1}
-        if route.get("strip_prefix") and path:
-            routers[name]["middlewares"] = [f"{name}-strip"]
-            middlewares[f"{name}-strip"] = {"stripPrefix": {"prefixes": [path]}}
+        routers[name] = {"rule": rule, "service": route.service, "entryPoints": ["http"], "priority": len(path) + 1}
+        own = _middlewares(name, route, gateway_routes.max_body(ctx.dependency))
+        if own:
+            routers[name]["middlewares"] = list(own)
+            middlewares |= own
     targets = {router["service"] for router in routers.values()}
     services = {
         name: {"loadBalancer": {"servers": [{"url": f"http://{ctx.services[name]}"}]}} for name in sorted(targets)
@@ -145,30 +127,22 @@ def _routing(ctx: RecipeContext) -> dict[str, Any]:
     return routing
 
 
-def service_of(reference: str) -> str:
-    """`services.api` → `api`."""
-    return reference.removeprefix("services.")
-
-
-def _routes(dependency: Dependency) -> list[dict[str, Any]]:
-    routes = [dict(route) for route in dependency.options.get("routes", [])]
-    if dependency.options.get("default"):
-        routes.append({"path": "/", "to": dependency.options["default"]})
-    return routes
+def _middlewares(name: str, route: GatewayRoute, limit: int | None) -> dict[str, Any]:
+    """In the order in which a request passes them."""
+    found: dict[str, Any] = {}
+    if limit is not None:
+        found[f"{name}-limit"] = {"buffering": {"maxRequestBodyBytes": limit}}
+    if route.headers:
+        found[f"{name}-headers"] = {"headers": {"customRequestHeaders": dict(route.headers)}}
+    if route.prefix is not None:
+        found[f"{name}-strip"] = {"stripPrefix": {"prefixes": [route.path]}}
+        if route.prefix:
+            found[f"{name}-prefix"] = {"addPrefix": {"prefix": route.prefix}}
+    return found
 
 
 def _mark(ctx: RecipeContext) -> str:
     return f"revision-{ctx.revision}"
-
-
-def _is_route(route: object) -> bool:
-    return (
-        isinstance(route, dict)
-        and set(route) <= {"path", "to", "strip_prefix"}
-        and re.fullmatch(r"/[A-Za-z0-9/_.~-]*", str(route.get("path", ""))) is not None
-        and re.fullmatch(SERVICE, str(route.get("to", ""))) is not None
-        and isinstance(route.get("strip_prefix", False), bool)
-    )
 
 
 @cache

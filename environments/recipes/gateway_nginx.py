@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from environments.ports import RecipeContext, Workload
+from environments.recipes.gateway_routes import GatewayRoute
 from environments.spec import Resources
 
 IMAGE = "nginx:1"
@@ -28,7 +28,7 @@ http {{
     fastcgi_temp_path /tmp/fastcgi;
     uwsgi_temp_path /tmp/uwsgi;
     scgi_temp_path /tmp/scgi;
-    client_max_body_size 0;
+    client_max_body_size {max_body};
     proxy_request_buffering off;
     proxy_http_version 1.1;
     map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
@@ -51,24 +51,16 @@ LOCATION = """\
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_set_header X-Forwarded-Proto $forwarded_proto;
             proxy_set_header X-Forwarded-Host $http_host;
-        }}
+{headers}        }}
 """
 
 
-@dataclass(frozen=True)
-class GatewayRoute:
-    path: str
-    """Without a slash at its end; empty: everything."""
-    service: str
-    strip_prefix: bool = False
-
-
-def workload(ctx: RecipeContext, routes: Sequence[GatewayRoute]) -> Workload:
+def workload(ctx: RecipeContext, routes: Sequence[GatewayRoute], max_body: int | None) -> Workload:
     """Goes by the services' plain names, which lead to the routed revision: nothing to change when that does."""
     return Workload(
         image=IMAGE,
         command=("nginx", "-g", "daemon off;"),
-        files={CONFIG: config(ctx.dependency.name, routes)},
+        files={CONFIG: config(ctx.dependency.name, routes, max_body)},
         scratch=("/tmp",),
         user=USER_ID,
         resources=Resources(cpu=0.5, memory=64 * 1024 * 1024),
@@ -79,21 +71,27 @@ def workload(ctx: RecipeContext, routes: Sequence[GatewayRoute]) -> Workload:
     )
 
 
-def config(name: str, routes: Sequence[GatewayRoute]) -> str:
+def config(name: str, routes: Sequence[GatewayRoute], max_body: int | None = None) -> str:
     """Longest path first, for people: nginx itself takes the longest. What no route matches is a 404."""
     ordered = sorted(routes, key=lambda route: (-len(route.path), route.path))
     locations = [text for route in ordered for text in _locations(route)]
     if not any(route.path == "" for route in routes):
         locations.append("        location / { return 404; }\n")
-    return TEMPLATE.format(port=PORT, name=name, health=HEALTH, locations="".join(locations).rstrip("\n"))
+    return TEMPLATE.format(
+        port=PORT, name=name, health=HEALTH, max_body=max_body or 0, locations="".join(locations).rstrip("\n")
+    )
 
 
 def _locations(route: GatewayRoute) -> list[str]:
     """`/api` matches /api and /api/…, and not /apiary."""
+    headers = "".join(
+        f'            proxy_set_header {name} "{value}";\n' for name, value in sorted(route.headers.items())
+    )
     if not route.path:
-        return [LOCATION.format(match="/", service=route.service, uri="")]
-    uri = "/" if route.strip_prefix else ""
+        return [LOCATION.format(match="/", service=route.service, uri="", headers=headers)]
+    kept = route.prefix is None
+    exact, below = ("", "") if kept else (route.prefix or "/", f"{route.prefix}/")
     return [
-        LOCATION.format(match=f"= {route.path}", service=route.service, uri=uri),
-        LOCATION.format(match=f"{route.path}/", service=route.service, uri=uri),
+        LOCATION.format(match=f"= {route.path}", service=route.service, uri=exact, headers=headers),
+        LOCATION.format(match=f"{route.path}/", service=route.service, uri=below, headers=headers),
     ]

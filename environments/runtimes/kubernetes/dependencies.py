@@ -20,7 +20,7 @@ from environments.ports import (
     RecipeContext,
     Workload,
 )
-from environments.recipes import recipe_for
+from environments.recipes import checks, recipe_for
 from environments.runtimes.kubernetes import diagnosis
 from environments.runtimes.kubernetes.api import Api, Executed
 from environments.runtimes.kubernetes.routing import name_service
@@ -78,6 +78,7 @@ class Dependencies:
             version=version,
             fields=recipe.fields(known.ctx),
             variables=recipe.variables(known.ctx),
+            note=checks.note(dependency, version, known.workload.image.partition(":")[0]),
             fresh=fresh,
         )
 
