@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from environments.models import Environment
 
 POLL = 0.2
+ARRIVES_WITHIN = 30.0
+"""Seconds between a push and its environment, at most, before `wait` says that there is none."""
 FAILED, TIMED_OUT, BUGS = 3, 4, 5
 SHAPES = {"waiting": "◌", "running": "◐", "done": "●", "failed": "✕", "skipped": "–"}
 
@@ -158,10 +160,8 @@ def wait(environment: str, state: str, timeout: float) -> None:
 
     Exit code: 0 it is; 3 it failed; 4 time ran out; 5 tested, and an application bug was found.
     """
-    from environments import services
-
-    row = services.environment_named(environment)
     deadline = time.monotonic() + timeout
+    row = _arriving(environment, min(ARRIVES_WITHIN, timeout))
     while time.monotonic() < deadline:
         row.refresh_from_db()
         code = _reached(row, state)
@@ -170,6 +170,22 @@ def wait(environment: str, state: str, timeout: float) -> None:
             sys.exit(code)
         time.sleep(POLL)
     fail("timeout", f"{environment} is {row.phase} after {timeout:.0f} s, not {state}.", exit_code=TIMED_OUT)
+
+
+def _arriving(name: str, seconds: float) -> Environment:
+    """The environment, also when the push that brings it has only just happened."""
+    from environments import services
+    from environments.ports import UserError
+
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return services.environment_named(name)
+        except UserError:
+            if "#" not in name or time.monotonic() > deadline:
+                raise
+            services.repository_named(name.partition("#")[0])
+        time.sleep(POLL)
 
 
 def _reached(row: Environment, state: str) -> int | None:
