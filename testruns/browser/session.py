@@ -250,7 +250,7 @@ class Session:
     def picture(self) -> bytes:
         """PNG of the viewport; empty when the page can't be drawn any more."""
         try:
-            return self._page.screenshot(type="png", animations="disabled", scale="css", timeout=5000)
+            return self._page.screenshot(type="png", animations="disabled", scale="css", timeout=3000)
         except pw.Error:
             return b""
 

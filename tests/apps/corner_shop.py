@@ -69,6 +69,9 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, sent: dict[str, str]) -> None:
         cookie = SimpleCookie(self.headers.get("Cookie", ""))
         self.visitor = cookie["visitor"].value if "visitor" in cookie else secrets.token_hex(8)
+        if "slow" in self.shop.faults and self.path == "/about":
+            # Longer than any limit that the tests set; released when the server stops.
+            self.server.stopped.wait(60)  # type: ignore[attr-defined]
         with self.shop.lock:
             answer = self._route(self.command, urlsplit(self.path).path, sent)
         body = answer.body.encode()
@@ -131,9 +134,6 @@ class Handler(BaseHTTPRequestHandler):
         faults = self.shop.faults
         if "redirect_loop" in faults:
             return Answer(status=302, location="/about")
-        if "slow" in faults:
-            # Longer than any limit that the tests set; released when the server stops.
-            self.server.stopped.wait(30)  # type: ignore[attr-defined]
         script = "<script>document.querySelector('#gone').focus()</script>" if "page_error" in faults else ""
         if "restless" in faults:
             script = "<b id=b></b><script>setInterval(() => b.textContent = performance.now(), 10)</script>"
