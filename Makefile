@@ -51,4 +51,4 @@ lock: install-dev ## Resolve pyproject.toml into the lock files anew
 	$(RUN) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
 test: lint       ## Lint, then all tests, on real servers
-	$(RUN) -m pytest -n auto
+	$(RUN) -m pytest -n auto --dist loadgroup

@@ -2,9 +2,9 @@
 
 from environments.models.deployment import (
     LAYERS,
-    Deployment,
     DeployedDependency,
     DeployedService,
+    Deployment,
     LayerRun,
     LogChunk,
 )

@@ -70,7 +70,9 @@ def plain(text: str) -> str:
 def prose(text: str) -> SafeString:
     """A message with `commands` in backticks, as errors are written."""
     parts = re.split(r"`([^`\n]+)`", text)
-    return format_html_join("", "{}", ((part if i % 2 == 0 else format_html("<code>{}</code>", part),) for i, part in enumerate(parts)))
+    return format_html_join(
+        "", "{}", ((part if i % 2 == 0 else format_html("<code>{}</code>", part),) for i, part in enumerate(parts))
+    )
 
 
 @register.filter

@@ -243,7 +243,7 @@ class Api:
                 url,
                 body=json.dumps(body) if body is not None else None,
                 headers=self._headers(media if body is not None else ""),
-                timeout=urllib3.Timeout(CONNECT_TIMEOUT, STREAM_SILENCE if stream else READ_TIMEOUT),
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=STREAM_SILENCE if stream else READ_TIMEOUT),
                 retries=RETRIES,
                 preload_content=not stream,
             )

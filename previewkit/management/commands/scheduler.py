@@ -8,9 +8,9 @@ import structlog
 from apscheduler.schedulers.blocking import BlockingScheduler
 from django.core.management.base import BaseCommand
 from redis.exceptions import RedisError
-from testruns.actors import sweep_tests
 
 from environments.actors import sweep
+from testruns.actors import sweep_tests
 
 SECONDS = 3
 
