@@ -48,6 +48,12 @@ class BuildRequest:
     """Slug of the repository, for cache scopes."""
     trusted: bool = True
     """False for forks: no secret, no write to a shared cache."""
+    branch: str = ""
+    """Whose build cache is read first, and written; empty: the default branch's."""
+    default_branch: str = ""
+    """Whose build cache is read where the branch has none."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Values that build steps may read; never in what is built, or in its log."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class Lines:
 
     decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
     rest: str = ""
+    longest: int = LONGEST_LINE
 
     def feed(self, raw: bytes, *, final: bool = False) -> list[str]:
         text = self.rest + self.decoder.decode(raw, final).replace("\r\n", "\n")
@@ -54,16 +55,15 @@ class Lines:
         if final and self.rest:
             whole, self.rest = [*whole, self.rest], ""
         # A progress bar redraws itself: only its last picture matters. A "\r" at the end may still become "\r\n".
-        if len(self.rest) > LONGEST_LINE:
+        if len(self.rest) > self.longest:
             bar = self.rest.rpartition("\r")[2] if "\r" in self.rest[:-1] else self.rest
-            self.rest = bar[: LONGEST_LINE + 1]
+            self.rest = bar[: self.longest + 1]
         return [self._clean(line) for line in whole]
 
-    @staticmethod
-    def _clean(line: str) -> str:
+    def _clean(self, line: str) -> str:
         line = _ESCAPES.sub("", line.rstrip("\r").rpartition("\r")[2])
         line = line.replace("\x00", "�").rstrip()
-        return line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
+        return line if len(line) <= self.longest else line[: self.longest] + "…"
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,18 @@ class Ended:
 
 
 def run_step(
-    command: Command, cwd: Path, env: Mapping[str, str], limits: Limits, on_line: OnLine, fence: Fence
+    command: Command,
+    cwd: Path,
+    env: Mapping[str, str],
+    limits: Limits,
+    on_line: OnLine,
+    fence: Fence,
+    *,
+    longest: int = LONGEST_LINE,
 ) -> Ended:
     """Runs it to its end. Whatever is raised (by the fence, by on_line, by a limit), nothing of it runs on.
 
+    `longest`: characters of a line, what is beyond is cut off.
     Raises UserError(build_timeout | build_output_limit); FileNotFoundError when there is no such program.
     """
     argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
@@ -91,15 +99,17 @@ def run_step(
         start_new_session=True,
     )
     try:
-        return _follow(child, limits, on_line, fence)
+        return _follow(child, limits, on_line, fence, longest)
     finally:
         _stop(child, limits.grace)
 
 
-def _follow(child: subprocess.Popen[bytes], limits: Limits, on_line: OnLine, fence: Fence) -> Ended:
+def _follow(
+    child: subprocess.Popen[bytes], limits: Limits, on_line: OnLine, fence: Fence, longest: int
+) -> Ended:
     assert child.stdout is not None
     tail: deque[str] = deque(maxlen=TAIL)
-    lines = Lines()
+    lines = Lines(longest=longest)
 
     def say(found: list[str]) -> None:
         for line in found:
@@ -135,14 +145,18 @@ def _follow(child: subprocess.Popen[bytes], limits: Limits, on_line: OnLine, fen
 
 def _check(limits: Limits, tail: Sequence[str]) -> None:
     if limits.output < 0:
-        raise UserError(
-            "build_output_limit",
-            f"The build printed more than {limits.output_total / 2**20:.3g} MiB and was stopped.",
-            "Make it quieter; if it should not print that much, something is probably looping.",
-            log_tail=tail,
-        )
+        raise printed_too_much(limits, tail)
     if time.monotonic() > limits.ends_at:
         raise timed_out(limits, tail)
+
+
+def printed_too_much(limits: Limits, tail: Sequence[str]) -> UserError:
+    return UserError(
+        "build_output_limit",
+        f"The build printed more than {limits.output_total / 2**20:.3g} MiB and was stopped.",
+        "Make it quieter; if it should not print that much, something is probably looping.",
+        log_tail=tail,
+    )
 
 
 def timed_out(limits: Limits, tail: Sequence[str]) -> UserError:
