@@ -1,4 +1,4 @@
-"""The main job's figures: opening, a second environment, closing, the way through Traefik, the control plane at rest."""
+"""The main job's figures: opening, a second environment, closing, the way through Traefik, the rest state."""
 
 from __future__ import annotations
 

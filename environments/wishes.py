@@ -22,8 +22,7 @@ def interpret_delivery(delivery_id: int) -> None:
     if delivery.interpreted_at:
         return
     payload = delivery.payload
-    owner, _, name = str(payload.get("repository", "")).partition("/")
-    repository = Repository.objects.filter(provider=delivery.provider, owner=owner, name=name, removed_at=None).first()
+    repository = _named(delivery.provider, str(payload.get("repository", "")))
     if repository is None:
         outcome = "no such repository here"
     elif isinstance(payload.get("number"), int):
@@ -33,6 +32,13 @@ def interpret_delivery(delivery_id: int) -> None:
     else:
         outcome = "nothing to do"
     WebhookDelivery.objects.filter(pk=delivery_id).update(interpreted_at=timezone.now(), outcome=outcome[:500])
+
+
+def _named(provider: str, name: str) -> Repository | None:
+    """By `owner/name`, or by the name alone where the provider has one owner."""
+    owner, _, short = name.rpartition("/")
+    rows = Repository.objects.filter(provider=provider, name=short, removed_at=None)
+    return (rows.filter(owner=owner) if owner else rows).first()
 
 
 # ── wishes ──────────────────────────────────────────────────────────────────────────────────

@@ -75,7 +75,7 @@ class World:
 
     # ── what arrives ──
     def deliver(self, number: int | None = None, branch: str = "", delivery: str = "") -> None:
-        payload: dict[str, object] = {"repository": str(self.repository)}
+        payload: dict[str, object] = {"repository": self.repository.name}
         payload |= {"number": number} if number else {"branch": branch}
         delivery = delivery or uuid.uuid4().hex
         services.receive_delivery("local", delivery, "push", payload)
