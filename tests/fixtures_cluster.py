@@ -110,6 +110,21 @@ def namespace(runtime: KubernetesRuntime) -> str:
     return name
 
 
+def through_api(runtime: KubernetesRuntime, namespace: str, service: str, port: int) -> str | None:
+    """What a Service answers, by the API's proxy: from wherever the cluster's API is reached. None: nothing."""
+    client = runtime.api.client
+    path = f"{path_of('Service', namespace, f'{service}:{port}')}/proxy/"
+    headers: dict[str, str] = {}
+    client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+    try:
+        answer = client.rest_client.pool_manager.request(
+            "GET", client.configuration.host + path, headers=headers, retries=False, timeout=10.0
+        )
+    except urllib3.exceptions.HTTPError:
+        return None
+    return str(answer.data.decode()) if answer.status < 500 else None
+
+
 # ── the Runtime contract's hands ────────────────────────────────────────────────────────────
 
 
@@ -165,7 +180,10 @@ class KubernetesHands(Hands):
 
     def ask(self, name: str = "web", revision: int = 1) -> str | None:
         found = self.runtime.api.get("Service", self.namespace, revision_name(name, revision))
-        return self._get(found["metadata"]["name"], found["spec"]["ports"][0]["port"]) if found else None
+        if found is None:
+            return None
+        port = found["spec"]["ports"][0]["port"]
+        return through_api(self.runtime, self.namespace, found["metadata"]["name"], port)
 
     def visit(self, host: str) -> str | None:
         """As the ingress controller would: by the rules of the Ingress."""
@@ -173,7 +191,7 @@ class KubernetesHands(Hands):
             for rule in ingress["spec"]["rules"]:
                 if rule["host"] == host:
                     service = rule["http"]["paths"][0]["backend"]["service"]
-                    return self._get(service["name"], service["port"]["number"])
+                    return through_api(self.runtime, self.namespace, service["name"], service["port"]["number"])
         return None
 
     def holds(self, handle: DependencyHandle) -> dict[str, str]:
@@ -182,19 +200,6 @@ class KubernetesHands(Hands):
         done = self.runtime.api.execute(self.namespace, pod["metadata"]["name"], CONTAINER, argv, 60, unfenced)
         assert done.code == 0, done.output
         return dict(line.split(" ", 1) for line in done.output.splitlines())
-
-    def _get(self, service: str, port: int) -> str | None:
-        client = self.runtime.api.client
-        path = f"{path_of('Service', self.namespace, f'{service}:{port}')}/proxy/"
-        headers: dict[str, str] = {}
-        client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
-        try:
-            answer = client.rest_client.pool_manager.request(
-                "GET", client.configuration.host + path, headers=headers, retries=False, timeout=10.0
-            )
-        except urllib3.exceptions.HTTPError:
-            return None
-        return str(answer.data.decode()) if answer.status < 500 else None
 
 
 def _in_image(command: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
-from environments.ports import DependencyHandle, PlatformError, ServiceHandle, ServiceRelease, UserError
+from environments.ports import DependencyHandle, Job, PlatformError, Route, ServiceHandle, ServiceRelease, UserError
 from environments.runtimes.kubernetes import KubernetesRuntime, Quota
 from environments.runtimes.manifests import labels as lab
 from environments.runtimes.manifests.pods import CONTAINER
+from environments.runtimes.manifests.services import job_objects
 from environments.spec import Dependency, Health, Resources
-from tests.fixtures_cluster import IMAGE, LABELS, cleaned, image, kubeconfig, namespace, runtime, settings, unique
+from tests.fixtures_cluster import (
+    IMAGE,
+    LABELS,
+    cleaned,
+    image,
+    kubeconfig,
+    namespace,
+    runtime,
+    settings,
+    through_api,
+    unique,
+)
 
 __all__ = ["kubeconfig", "namespace", "runtime"]
 
@@ -337,3 +352,315 @@ def test_a_service_that_fits_on_no_node_is_told(roomy: KubernetesRuntime) -> Non
     assert error.code == "unschedulable"
     assert isinstance(error, PlatformError)
     assert "memory" in error.message
+
+
+# ── jobs ────────────────────────────────────────────────────────────────────────────────────
+
+
+def migrate(runtime: KubernetesRuntime, namespace: str, command: str, reference: str = IMAGE, **env: str) -> list[str]:
+    lines: list[str] = []
+    job = Job("web-migrate-1", "web", "migrate", image(reference), command, env, {}, SMALL, timeout=60)
+    runtime.run_job(namespace, job, lines.append, unfenced)
+    return lines
+
+
+def test_a_job_leaves_nothing_and_runs_again_under_the_same_name(runtime: KubernetesRuntime, namespace: str) -> None:
+    for word in ("first", "second", "third"):
+        assert migrate(runtime, namespace, f"echo {word}") == [word]
+
+    assert runtime.api.list("Job", namespace) == []
+    assert runtime.api.list("Secret", namespace) == []
+
+
+def test_a_job_whose_worker_died_is_stopped_before_the_next(runtime: KubernetesRuntime, namespace: str) -> None:
+    # Given
+    job = Job("web-migrate-1", "web", "migrate", image(IMAGE), "echo orphan; sleep 600", {}, {}, SMALL)
+    common = {lab.OWNER: runtime.settings.owner}
+    *_, orphan = [runtime.api.apply(manifest) for manifest in job_objects(runtime.settings, namespace, common, job)]
+    # When
+    assert migrate(runtime, namespace, "echo next") == ["next"]
+    # Then
+    left = runtime.api.list("Pod", namespace, f"batch.kubernetes.io/controller-uid={orphan['metadata']['uid']}")
+    assert [pod for pod in left if pod["status"]["phase"] == "Running"] == []
+
+
+def test_a_job_without_its_image_is_told(runtime: KubernetesRuntime, namespace: str) -> None:
+    with pytest.raises(UserError) as raised:
+        migrate(runtime, namespace, "true", reference="previewkit-no-such-image:1")
+
+    assert raised.value.code == "image_missing"
+
+
+# ── revisions ───────────────────────────────────────────────────────────────────────────────
+
+
+def text(runtime: KubernetesRuntime, namespace: str, url: str) -> str:
+    """Asked from a pod of its own in the namespace, by the name that services use."""
+    return migrate(
+        runtime, namespace, f"python3 -c \"import urllib.request as u; print(u.urlopen('{url}').read().decode())\""
+    )[-1]
+
+
+def test_a_failed_revision_that_was_routed_gives_way_to_the_kept_one(
+    runtime: KubernetesRuntime, namespace: str
+) -> None:
+    # Given
+    for revision, says in ((1, "old"), (2, "new")):
+        apply(runtime, namespace, serve(), revision=revision, env={"TEXT": says})
+        ready(runtime, namespace, revision=revision)
+    runtime.apply_routes(namespace, 1, [Route("web.localhost", "web")])
+    assert text(runtime, namespace, "http://web") == "old /"
+    runtime.apply_routes(namespace, 2, [Route("web.localhost", "web")])
+    assert text(runtime, namespace, "http://web:3000") == "new /"
+    # When
+    runtime.retire_services(namespace, keep=1)
+    # Then
+    assert text(runtime, namespace, "http://web:3000") == "old /"
+    (ingress,) = runtime.api.list("Ingress", namespace)
+    (rule,) = ingress["spec"]["rules"]
+    assert rule["http"]["paths"][0]["backend"]["service"]["name"] == "web-r1"
+    assert [each["metadata"]["name"] for each in runtime.api.list("Deployment", namespace)] == ["web-r1"]
+
+
+def test_a_changed_secret_rolls_the_pods_with_the_old_one_serving(runtime: KubernetesRuntime, namespace: str) -> None:
+    # Given
+    apply(runtime, namespace, serve(), secrets={"TEXT": "amber"}, replicas=2)
+    ready(runtime, namespace)
+    assert len(runtime.api.list("Pod", namespace)) == 2
+    seen: list[str | None] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            seen.append(through_api(runtime, namespace, "web-r1", 3000))
+
+    # When
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        apply(runtime, namespace, serve(), secrets={"TEXT": "green"}, replicas=2)
+        ready(runtime, namespace)
+    finally:
+        stop.set()
+        asking.join()
+    # Then
+    assert set(seen) <= {"amber /", "green /"}
+    assert "amber /" in seen
+    assert through_api(runtime, namespace, "web-r1", 3000) == "green /"
+    assert "green" not in str(runtime.api.list("Deployment", namespace))
+
+
+def test_a_worker_that_crashes_is_told(runtime: KubernetesRuntime, namespace: str) -> None:
+    apply(runtime, namespace, "echo no queue; sleep 0.2; exit 4", port=None)
+
+    error = failure(runtime, namespace)
+
+    assert error.code == "service_crashed"
+    assert error.log_tail == ("no queue",)
+
+
+# ── the front door ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def front_door() -> str:
+    address = os.environ.get("INGRESS_HTTP", "")
+    if not address:
+        pytest.skip("no ingress controller: INGRESS_HTTP is not set")
+    return address
+
+
+def visit(front_door: str, host: str, path: str = "/", *, until: int = 200, says: str = "") -> httpx.Response:
+    """An ingress controller takes routes over when it likes, and offers no event for it."""
+    deadline = time.monotonic() + 30
+    while True:
+        answer = httpx.get(front_door + path, headers={"Host": host}, trust_env=False, timeout=10)
+        if (answer.status_code == until and says in answer.text) or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.1)
+
+
+def test_no_visitor_is_lost_when_the_revision_changes(
+    runtime: KubernetesRuntime, namespace: str, front_door: str
+) -> None:
+    # Given
+    host = f"web-{namespace}.preview.localhost"
+    for revision in (1, 2):
+        apply(runtime, namespace, serve(), revision=revision, env={"TEXT": f"revision {revision}"})
+        ready(runtime, namespace, revision=revision)
+    runtime.apply_routes(namespace, 1, [Route(host, "web")])
+    visit(front_door, host)
+    answers: list[tuple[int, str]] = []
+    stop = threading.Event()
+
+    def keep_visiting() -> None:
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            while not stop.is_set():
+                answer = client.get(front_door, headers={"Host": host})
+                answers.append((answer.status_code, answer.text))
+
+    visiting = threading.Thread(target=keep_visiting)
+    visiting.start()
+    # When
+    try:
+        runtime.apply_routes(namespace, 2, [Route(host, "web")])
+        runtime.retire_services(namespace, keep=2)
+        visit(front_door, host, says="revision 2")
+        old = lab.selector(**{lab.SERVICE: "web", lab.REVISION: "1"})
+        deadline = time.monotonic() + 30
+        while runtime.api.list("Pod", namespace, old):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        stop.set()
+        visiting.join()
+    # Then
+    assert {status for status, _ in answers} == {200}
+    assert answers[-1][1] == "revision 2 /"
+
+
+def test_visitors_come_in_by_the_ingress_and_only_to_public_ports(
+    runtime: KubernetesRuntime, namespace: str, front_door: str
+) -> None:
+    host = f"web-{namespace}.preview.localhost"
+    apply(runtime, namespace, serve(), env={"TEXT": "hello"})
+    ready(runtime, namespace)
+
+    runtime.apply_routes(namespace, 1, [Route(host, "web")])
+
+    assert visit(front_door, host, "/path?q=1").text == "hello /path?q=1"
+    assert runtime.observe(namespace).hosts == (host,)
+    runtime.destroy(namespace)
+    assert visit(front_door, host, until=404).status_code == 404
+
+
+def test_a_gateway_routes_by_path_and_follows_the_routed_revision(
+    runtime: KubernetesRuntime, namespace: str, front_door: str
+) -> None:
+    # Given
+    routes = [
+        {"path": "/api", "to": "services.api", "strip_prefix": True},
+        {"path": "/old", "to": "services.api", "rewrite": "/new"},
+    ]
+    depend(runtime, namespace, "api-gateway", options={"routes": routes, "default": "services.web"})
+    host = f"gateway-{namespace}.preview.localhost"
+    for revision in (1, 2):
+        # When
+        for name in ("web", "api"):
+            apply(runtime, namespace, serve(), name=name, revision=revision, env={"TEXT": f"{name}{revision}"})
+            ready(runtime, namespace, name, revision)
+        runtime.apply_routes(namespace, revision, [Route(host, "api-gateway")])
+        for path, name in (("/", "web"), ("/api/", "api")):
+            visit(front_door, host, path, says=f"{name}{revision} /")
+        # Then
+        paths = ("/", "/x", "/api/x?q=1", "/apiary", "/old/x")
+        seen = [visit(front_door, host, path).text for path in paths]
+        web, api = f"web{revision}", f"api{revision}"
+        assert seen == [f"{web} /", f"{web} /x", f"{api} /x?q=1", f"{web} /apiary", f"{api} /new/x"]
+        runtime.retire_services(namespace, keep=revision)
+    assert httpx.get(front_door, headers={"Host": host}, trust_env=False).headers["X-Gateway"] == "api-gateway"
+
+
+# ── recipes ─────────────────────────────────────────────────────────────────────────────────
+
+
+def inside(runtime: KubernetesRuntime, namespace: str, name: str, script: str) -> str:
+    code, output = execute(runtime, namespace, {lab.DEPENDENCY: name}, "sh", "-ec", script)
+    assert code == 0, output
+    return output
+
+
+def test_postgres_has_its_databases_and_extensions(runtime: KubernetesRuntime, namespace: str) -> None:
+    options = {"databases": ["shop", "audit-log"], "extensions": ["pgcrypto"]}
+    handle = depend(runtime, namespace, "postgres", version="15", options=options)
+
+    psql = 'psql -qtAX -U "$POSTGRES_USER"'
+    assert handle.version.startswith("15.")
+    assert handle.fields["database"] == "shop"
+    for database in ("shop", "audit-log"):
+        extensions = inside(runtime, namespace, "postgres", f"{psql} {database} -c 'SELECT extname FROM pg_extension'")
+        assert "pgcrypto" in extensions.split()
+    # An option that is added later is fulfilled too, and the data stays.
+    inside(runtime, namespace, "postgres", f"{psql} shop -c 'CREATE TABLE kept ()'")
+    again = depend(runtime, namespace, "postgres", version="15", options={**options, "databases": ["shop", "more"]})
+    assert not again.fresh
+    assert "kept" in inside(runtime, namespace, "postgres", f"{psql} shop -c '\\dt'")
+    assert inside(runtime, namespace, "postgres", f"{psql} more -c 'SELECT 1'") == "1"
+
+
+@pytest.mark.parametrize(("recipe", "version", "cli"), [("redis", "7", "redis-cli"), ("valkey", "7", "valkey-cli")])
+def test_every_version_restores_a_snapshot(
+    runtime: KubernetesRuntime, namespace: str, recipe: str, version: str, cli: str
+) -> None:
+    handle = depend(runtime, namespace, recipe, version=version, options={"maxmemory": "64mb"})
+    inside(runtime, namespace, recipe, f"{cli} SET colour blue")
+    runtime.snapshot(namespace, [recipe], "seeded")
+    inside(runtime, namespace, recipe, f"{cli} SET colour red; {cli} SET size large")
+
+    runtime.restore(namespace, [recipe], "seeded")
+
+    assert inside(runtime, namespace, recipe, f"{cli} GET colour; {cli} EXISTS size").split() == ["blue", "0"]
+    assert handle.version.startswith("7.")
+    assert "67108864" in inside(runtime, namespace, recipe, f"{cli} CONFIG GET maxmemory")
+
+
+def test_temporal_has_its_namespace_and_restores_a_snapshot(runtime: KubernetesRuntime, namespace: str) -> None:
+    depend(runtime, namespace, "temporal", options={"namespace": "shop"})
+    ask = "temporal --address 127.0.0.1:7233"
+    start = f"{ask} workflow start -n shop --type Order --task-queue orders --workflow-id"
+    inside(runtime, namespace, "temporal", f"{start} kept")
+    runtime.snapshot(namespace, ["temporal"], "seeded")
+    inside(runtime, namespace, "temporal", f"{start} lost")
+
+    runtime.restore(namespace, ["temporal"], "seeded")
+
+    inside(runtime, namespace, "temporal", f"{ask} workflow describe -n shop -w kept")
+    code, _ = execute(
+        runtime, namespace, {lab.DEPENDENCY: "temporal"}, "sh", "-c", f"{ask} workflow describe -n shop -w lost"
+    )
+    assert code != 0
+    (state,) = runtime.observe(namespace).dependencies
+    assert (state.state, state.restarts) == ("running", 0)
+
+
+def test_any_image_can_be_a_dependency(runtime: KubernetesRuntime, namespace: str) -> None:
+    options = {
+        "image": IMAGE,
+        "port": 9000,
+        "volume": "/kept",
+        "command": ["python3", "-c", SERVER, "0.0.0.0", "9000"],
+        "secret_env": {"TEXT": "{password}"},
+        "variables": {"SEARCH_URL": "http://{host}:{port}", "SEARCH_KEY": "{password}"},
+        "ready": {"path": "/health"},
+    }
+    handle = depend(runtime, namespace, "image", name="search", options=options)
+    apply(runtime, namespace, serve(), env=dict(handle.variables))
+    ready(runtime, namespace)
+
+    seen = from_web(
+        runtime,
+        namespace,
+        "import os, urllib.request as u; print(u.urlopen(os.environ['SEARCH_URL'] + '/x').read().decode())",
+    )
+
+    assert seen == f"{handle.fields['password']} /x"
+    assert handle.variables["SEARCH_URL"] == "http://search:9000"
+
+
+def test_a_version_that_does_not_exist_is_told(runtime: KubernetesRuntime, namespace: str) -> None:
+    with pytest.raises(UserError) as raised:
+        depend(runtime, namespace, "postgres", version="15.999")
+
+    assert raised.value.code == "image_missing"
+    assert "postgres:15.999" in raised.value.message
+
+
+def test_a_volume_that_nobody_provides_is_told(kubeconfig: str) -> None:
+    wanted = settings(storage_class="no-such-class", unschedulable_after=4.0)
+    for without in cleaned(KubernetesRuntime(wanted, kubeconfig=kubeconfig)):
+        name = f"preview-test-{unique()}"
+        without.ensure_namespace(name, LABELS)
+        with pytest.raises(PlatformError) as raised:
+            depend(without, name, "valkey", version="8")
+        assert raised.value.code == "volume_pending"
+        assert "storage class" in raised.value.hint

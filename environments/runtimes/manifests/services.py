@@ -74,7 +74,7 @@ def deployment(
                     _service_container(settings, release, name),
                     settings,
                     user=release.artifact.user,
-                    grace=settings.grace,
+                    grace=settings.drain + settings.grace,
                     after=after,
                 ),
             },
@@ -87,6 +87,8 @@ def _service_container(settings: ClusterSettings, release: ServiceRelease, secre
     main["envFrom"] = [{"secretRef": {"name": secret}}]
     if release.port is not None:
         main["ports"] = [{"name": PORT_NAME, "containerPort": release.port, "protocol": "TCP"}]
+        if settings.drain:
+            main["lifecycle"] = {"preStop": {"sleep": {"seconds": settings.drain}}}
         main |= pods.probes(_question(release), int(release.health.timeout) + 60)
     return main
 

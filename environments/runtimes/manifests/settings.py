@@ -64,6 +64,9 @@ class ClusterSettings:
     cpu_request: float = 0.1
     """Share of a service's CPU limit that is reserved for it."""
     memory_request: float = 0.5
+    drain: int = 3
+    """Seconds that a service goes on serving after its removal began: proxies take that long to hear of it. Needs
+    Kubernetes 1.30; 0: none."""
     grace: int = 5
     """Seconds between TERM and KILL for services."""
     unschedulable_after: float = 30.0
