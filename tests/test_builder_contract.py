@@ -12,17 +12,19 @@ from environments.builders.local import LocalBuilder
 from environments.ports import Artifact, Builder, Superseded, UserError
 from tests.builds import Bench, never, overtaken
 
-pytest_plugins = ["tests.fixtures_builds"]
+pytest_plugins = ["tests.fixtures_builds", "tests.fixtures_images"]
 
 MakeAnyBuilder = Callable[[], Builder]
 SITE = {"index.html": "hello"}
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(params=["local", pytest.param("containers", marks=pytest.mark.cluster)])
 def make_any(request: pytest.FixtureRequest, tmp_path: Path, build_cache: Path) -> MakeAnyBuilder:
     """Builders over one and the same store, as two workers have them."""
-    makers: dict[str, MakeAnyBuilder] = {"local": lambda: LocalBuilder(tmp_path / "store", cache=build_cache)}
-    return makers[request.param]
+    if request.param == "local":
+        return lambda: LocalBuilder(tmp_path / "store", cache=build_cache)
+    make: MakeAnyBuilder = request.getfixturevalue("make_containers")
+    return make
 
 
 def test_what_was_built_is_there_and_says_how_it_is_started(make_any: MakeAnyBuilder, bench: Bench) -> None:

@@ -26,14 +26,15 @@ KEPT = ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PR
 """What buildctl sees of PreviewKit's own environment; the proxies also in small letters."""
 
 _UNREACHABLE = re.compile(
-    r"listing workers for Build|failed to list workers|Unavailable: (connection|closing|error)|error reading from server"
-    r"|transport is closing|authentication handshake failed|failed to dial|no such file or directory.*buildkitd\.sock"
+    r"listing workers for Build|failed to list workers|Unavailable: (connection|closing|error)"
+    r"|error reading from server|transport is closing|authentication handshake failed|failed to dial"
+    r"|no such file or directory.*buildkitd\.sock"
     r"|code = Unavailable|could not read certificate|failed to get client|context deadline exceeded"
 )
 _BASE = re.compile(r"failed to resolve source metadata for (\S+?): ")
 _MISSING = re.compile(
-    r"not found|pull access denied|insufficient_scope|401 Unauthorized|403 Forbidden|does not exist|no match for platform"
-    r"|invalid reference format"
+    r"not found|pull access denied|insufficient_scope|401 Unauthorized|403 Forbidden|does not exist"
+    r"|no match for platform|invalid reference format"
 )
 _PUSH = re.compile(r"failed to push (\S+?): ")
 _LAYERS = re.compile(r"failed to (?:copy|do request|fetch|open reader)|unexpected status from (?:GET|HEAD|POST|PUT)")

@@ -83,8 +83,8 @@ def choose_base(images: BaseImages, language: str, wanted: str) -> Base:
     """The first image whose version the sources allow; else the default, with a note."""
     known = images[language]
     first = next(iter(known))
-    digits = 1 if language == "node" else 2
-    plain = re.sub(r"(\d+(?:\.\d+){%d})(?:\.\d+)+" % (digits - 1), r"\1", wanted.removeprefix("go"))
+    kept = r"(\d+)" if language == "node" else r"(\d+\.\d+)"
+    plain = re.sub(kept + r"(?:\.\d+)+", r"\1", wanted)  # images are had by these digits alone
     if language == "go" and re.fullmatch(r"[\d.]+", plain):
         plain = f">={plain}"  # go.mod names the oldest that will do
     for version, image in known.items():

@@ -1,8 +1,8 @@
 """Where built images are: their names in the registry, whether one is there, and that it is built once if not.
 
-    {prefix}/builds:{key}                        what trusted commits built, shared by all repositories
-    {prefix}/cache/{repository}/{service}:{branch}    BuildKit's cache
-    {prefix}/forks/{repository}:{key}            what forks built: nobody else looks there
+{prefix}/builds:{key}                        what trusted commits built, shared by all repositories
+{prefix}/cache/{repository}/{service}:{branch}    BuildKit's cache
+{prefix}/forks/{repository}:{key}            what forks built: nobody else looks there
 """
 
 from __future__ import annotations
@@ -157,4 +157,3 @@ class ImageStore:
             on_line("Unchanged since an earlier build: nothing is built.")
         config = self.registry.config(reference, digest, self.platform)
         return Found(key, reference.pinned(digest), config, built)
-

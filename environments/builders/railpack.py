@@ -118,7 +118,9 @@ class _ByRailpack:
         started = time.monotonic()
         source = service_path(request.tree, request.service)
         literals = {name: value for name, value in request.service.env.items() if "{{" not in value}
-        literals = {name: value for name, value in literals.items() if _is_variable(name) and name not in keys.PROTECTED}
+        literals = {
+            name: value for name, value in literals.items() if _is_variable(name) and name not in keys.PROTECTED
+        }
         key = self.store.key(request, kind="railpack", frontend=self.frontend, variables=literals)
         with tempfile.TemporaryDirectory(prefix="previewkit-railpack-") as scratch:
 

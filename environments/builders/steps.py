@@ -104,9 +104,7 @@ def run_step(
         _stop(child, limits.grace)
 
 
-def _follow(
-    child: subprocess.Popen[bytes], limits: Limits, on_line: OnLine, fence: Fence, longest: int
-) -> Ended:
+def _follow(child: subprocess.Popen[bytes], limits: Limits, on_line: OnLine, fence: Fence, longest: int) -> Ended:
     assert child.stdout is not None
     tail: deque[str] = deque(maxlen=TAIL)
     lines = Lines(longest=longest)
