@@ -53,14 +53,12 @@ class Reference:
         """Raises UserError(image_missing) for what can't be an image's name."""
         found = _REFERENCE.fullmatch(text.strip())
         if found is None or len(text) > 512:
-            raise UserError(
-                "image_missing",
-                f"`{text[:200]}` can't be the name of an image.",
-                "Write it as `registry.example.com/team/name:tag`.",
-            )
+            raise _no_name(text)
         host, path, tag, digest = found[1] or "", found[2], found[3] or "latest", found[4] or ""
         if host and not (re.search(r"[.:\[]", host) or host == "localhost"):  # `library/nginx` has no host
             host, path = "", f"{host}/{path}"
+            if not re.fullmatch(_PATH, path):
+                raise _no_name(text)
         host = DOCKER_HUB if host in ("", "index.docker.io", DOCKER_HUB_API) else host
         if host == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
@@ -226,6 +224,14 @@ class Registry:
             if entry.get("username"):
                 return base64.b64encode(f"{entry['username']}:{entry['password']}".encode()).decode()
         return ""
+
+
+def _no_name(text: str) -> UserError:
+    return UserError(
+        "image_missing",
+        f"`{text[:200]}` can't be the name of an image.",
+        "Write it as `registry.example.com/team/name:tag`.",
+    )
 
 
 def _for_platform(manifests: list[dict[str, Any]], platform: str, reference: Reference) -> str:
