@@ -55,7 +55,7 @@ class Bench:
             return False
         with suppress(httpx.HTTPError):
             answer = front.get(self.http, wiring.host(environment, "web"))
-            return answer.status_code == 200 and front.ROUTED_HEADER in answer.headers
+            return answer.status_code == 200 and front.is_routed(answer)
         return False
 
     def settled(self, branch: str, phase: str) -> bool:

@@ -14,7 +14,9 @@ from environments.ports import PlatformError
 TIMEOUT = 30.0
 STEP = 0.02
 ROUTED_HEADER = "X-Robots-Tag"
-"""The runtime's routes set it on every answer, Traefik's own 404 does not: so it tells the two apart."""
+"""The embedded runtime's routes set it on every answer, Traefik's own 404 does not: so it tells the two apart."""
+UNROUTED = ("404 page not found", "default backend - 404", "404 Not Found")
+"""How ingress controllers begin their own 404 (Traefik, ingress-nginx), where no header tells."""
 NOBODY_BEHIND = (502, 504)
 
 

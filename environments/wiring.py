@@ -43,12 +43,18 @@ def runtime() -> Runtime:
 
         home = Path(settings.PREVIEWKIT_HOME)
         return EmbeddedRuntime(home / "environments", owner=settings.OWNER_ID, routes_dir=home / "traefik" / "dynamic")
-    raise PlatformError(
-        "runtime_unavailable", f"RUNTIME is {settings.RUNTIME!r}.", "This version knows RUNTIME=embedded."
-    )
+    if settings.RUNTIME == "kubernetes":
+        from environments import wiring_kubernetes
+
+        return wiring_kubernetes.runtime()
+    raise PlatformError("runtime_unavailable", f"RUNTIME is {settings.RUNTIME!r}.", "Set it to embedded or kubernetes.")
 
 
 def _builder(home: Path) -> Builder:
+    if settings.RUNTIME == "kubernetes":
+        from environments import wiring_kubernetes
+
+        return wiring_kubernetes.builder(home)
     from environments.builders.local import LocalBuilder
 
     return LocalBuilder(home / "builds")
@@ -78,5 +84,5 @@ def host(environment: Environment, service: str) -> str:
 
 def address(host_name: str) -> str:
     """The HTTPS address of a host under the base domain."""
-    port = "" if settings.HTTPS_PORT == 443 else f":{settings.HTTPS_PORT}"
+    port = "" if settings.PREVIEW_PORT == 443 else f":{settings.PREVIEW_PORT}"
     return f"https://{host_name}{port}"

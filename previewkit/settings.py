@@ -49,8 +49,26 @@ HOOK_SECRET: str = env.str("HOOK_SECRET", default="")
 
 TLS_AUTHORITY: str = env.str("TLS_AUTHORITY", default=str(HOME.tls / "ca.pem"))
 """Certificate of the authority that previews' certificates come from; empty: one that the system knows."""
-FRONT_ADDRESS: tuple[str, int] = (env.str("FRONT_HOST", default="127.0.0.1"), HTTPS_PORT)
+PREVIEW_PORT: int = env.int("PREVIEW_PORT", default=HTTPS_PORT)
+"""Where visitors reach previews: Traefik of this machine, or the cluster's ingress controller."""
+FRONT_ADDRESS: tuple[str, int] = (env.str("FRONT_HOST", default="127.0.0.1"), PREVIEW_PORT)
 """Where this process reaches the front door."""
+
+# ── RUNTIME=kubernetes ──────────────────────────────────────────────────────────────────────
+KUBECONFIG: str = env.str("KUBECONFIG", default="")
+"""Empty: ~/.kube/config, or the account of the pod that this runs in."""
+INGRESS_CLASS: str = env.str("INGRESS_CLASS", default="traefik")
+INGRESS_CONTROLLER: str = env.str("INGRESS_CONTROLLER", default="kube-system/app.kubernetes.io/name=traefik")
+"""`namespace/label=value` of its pods: the only ones from outside that may reach public services."""
+STORAGE_CLASS: str = env.str("STORAGE_CLASS", default="")
+"""Empty: the cluster's default."""
+REGISTRY: str = env.str("REGISTRY", default="")
+"""`host:port` that images are pushed to and that the nodes pull from."""
+REGISTRY_CONFIG: str = env.str("REGISTRY_CONFIG", default="")
+"""JSON of a Docker config.json with the registry's credentials; empty: none needed."""
+BUILDKIT_HOST: str = env.str("BUILDKIT_HOST", default="")
+
+# ── tests ───────────────────────────────────────────────────────────────────────────────────
 TEST_LAUNCHER = "testruns.launcher.launch"
 """Called with a deployment's id when its address answers. By path: environments never import testruns."""
 TEST_SECONDS: float = env.float("TEST_SECONDS", default=150.0)
