@@ -17,6 +17,8 @@ from pathlib import Path
 
 OnLine = Callable[[str], None]
 
+DOWNLOADS = Path(sys.prefix) / "browsers"
+"""Where a browser is downloaded to: with everything else that was installed for this checkout."""
 ENV_VAR = "PREVIEWKIT_BROWSER"
 SYSTEM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 INSTALL_COMMAND = "previewkit browser install"
@@ -74,7 +76,8 @@ def _playwright_browsers() -> list[Path]:
     """Where `playwright install chromium` puts it, newest first."""
     stated = os.environ.get("PLAYWRIGHT_BROWSERS_PATH", "")
     mac = Path.home() / "Library/Caches/ms-playwright"
-    root = Path(stated) if stated else mac if sys.platform == "darwin" else Path.home() / ".cache/ms-playwright"
+    shared = mac if sys.platform == "darwin" else Path.home() / ".cache/ms-playwright"
+    roots = [Path(stated)] if stated else [DOWNLOADS, shared]
     found = [
         path
         for pattern in (
@@ -82,6 +85,7 @@ def _playwright_browsers() -> list[Path]:
             "chromium_headless_shell-*/chrome-*/*headless*shell",
             "chromium-*/chrome-mac*/*.app/Contents/MacOS/*",
         )
+        for root in roots
         for path in root.glob(pattern)
         if os.access(path, os.X_OK)
     ]
@@ -125,7 +129,7 @@ def install_browser(on_line: OnLine) -> BrowserFound | BrowserMissing:
 
 
 def _run(command: Sequence[str], on_line: OnLine) -> int:
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    env = {"PLAYWRIGHT_BROWSERS_PATH": str(DOWNLOADS), **os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
         child = subprocess.Popen(
             command,

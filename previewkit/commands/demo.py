@@ -29,7 +29,19 @@ def demo() -> None:
     from previewkit.home import Home
 
     with attended(Home.of_environment()) as running:
+        _find_browser()
         _show(running)
+
+
+def _find_browser() -> None:
+    """Without one the tests layer says "not run", why, and how to mend it; all else works."""
+    from testruns.chromium import BrowserMissing, find_browser, install_browser
+
+    if isinstance(find_browser(), BrowserMissing):
+        click.echo("No browser for the tests yet; installing one …")
+        found = install_browser(click.echo)
+        if isinstance(found, BrowserMissing):
+            click.echo(f"{found.why} {found.mend}\nGoing on: tests will say that they were not run.")
 
 
 @with_django
