@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
-from django.db.utils import OperationalError
+from django.db.utils import InterfaceError, OperationalError
 
-from environments import leases, transitions, wiring
+from environments import leases, secrets, transitions, wiring
 from environments.layers import app, build, dependencies, namespace, routing, tests
 from environments.layers.context import LayerContext, Outcome, StartOver
 from environments.leases import Lease
 from environments.models import LAYERS, Deployment, Environment, Event, LayerRun
-from environments.ports import PlatformError, PreviewError, RetryLater, Superseded, UserError
+from environments.ports import PlatformError, PreviewError, RetryLater, Route, Superseded, UserError
 from environments.reporting import LayerLog
 from environments.transitions import Phase, Wanted
 from environments.wiring import Outside
@@ -32,6 +34,8 @@ BRING_UP: dict[str, Callable[[LayerContext], Outcome]] = {
 }
 PHASE_BEFORE = {"build": Phase.BUILDING, "namespace": Phase.STARTING, "tests": Phase.TESTING}
 """The phase that begins with a layer; the others go on in the one before."""
+NOT_OURS = (Superseded, StartOver, RetryLater, OperationalError, InterfaceError)
+"""Said to the caller, or the database itself: nothing can be written, and the sweeper comes back to it."""
 
 
 def reconcile(environment_id: int, outside: Outside | None = None) -> timedelta | None:
@@ -64,13 +68,10 @@ def _bring_about(lease: Lease, outside: Outside) -> timedelta | None:
             _tear_down(lease, environment, outside)
         else:
             _bring_up(lease, environment, outside)
-    except PlatformError as error:
-        return _postpone(lease, error, environment, outside)
-    except OSError as error:
-        log.exception("operating system error", environment=environment.namespace)
-        return _postpone(lease, _from_os(error), environment, outside)
-    except OperationalError:
-        raise  # The database itself: nothing can be written; the sweeper comes back to it.
+    except NOT_OURS:
+        raise
+    except Exception as error:  # noqa: BLE001  (whatever it is, the author and the operator see it, and it ends)
+        return _postpone(lease, _explained(error, environment), environment, outside)
     return None
 
 
@@ -81,6 +82,7 @@ def _bring_up(lease: Lease, environment: Environment, outside: Outside) -> None:
     deployment = transitions.begin_deployment(lease, environment.wanted_sha)
     if _fresh_is_wished(lease):
         outside.runtime.destroy(environment.namespace)
+    _clear_checkouts(environment, outside)
     runs = {run.layer: run for run in deployment.layers.all()}
     folder = outside.checkouts / f"{environment.namespace}-{lease.generation}"
     hidden: dict[str, str] = {}
@@ -104,11 +106,14 @@ def _bring_up(lease: Lease, environment: Environment, outside: Outside) -> None:
         outside.runtime.destroy(environment.namespace)
         raise
     except UserError as error:
-        _give_up(lease, environment, runs[layer], error, outside)
+        _give_up(lease, environment, runs[layer], secrets.redact_error(error, hidden), outside)
         return
-    except PreviewError as error:
-        transitions.fail_layer(lease, runs[layer], error)
+    except NOT_OURS:
         raise
+    except Exception as error:
+        explained = secrets.redact_error(_explained(error, environment), hidden)
+        transitions.fail_layer(lease, runs[layer], explained)
+        raise explained from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     testing = runs["tests"].state == LayerRun.State.RUNNING
@@ -116,6 +121,15 @@ def _bring_up(lease: Lease, environment: Environment, outside: Outside) -> None:
         transitions.settle(lease, Phase.READY, Deployment.Outcome.SUCCEEDED, "Ready")
     else:
         transitions.settle(lease, Phase.TESTING, None, "Testing")
+
+
+def _clear_checkouts(environment: Environment, outside: Outside) -> None:
+    """What a killed worker of an earlier wish left."""
+    for left in outside.checkouts.glob(f"{environment.namespace}-*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _fresh_is_wished(lease: Lease) -> bool:
@@ -150,6 +164,8 @@ def _give_up(lease: Lease, environment: Environment, run: LayerRun, error: Previ
     transitions.fail_layer(lease, run, error)
     serving = _still_serving(environment, outside)
     if serving:
+        # A deployment that failed, or was overtaken, after it was routed has taken the addresses with it.
+        outside.runtime.apply_routes(environment.namespace, serving.generation, _routes_of(serving))
         outside.runtime.retire_services(environment.namespace, keep=serving.generation)
         phase, text = Phase.DEGRADED, f"{error.message} {serving.sha[:8]} goes on serving."
     else:
@@ -164,20 +180,33 @@ def _still_serving(environment: Environment, outside: Outside) -> Deployment | N
     if serving is None:
         return None
     seen = outside.runtime.observe(environment.namespace)
-    return serving if any(service.revision == serving.generation for service in seen.services) else None
+    alive = [service for service in seen.services if service.state != "stopped"]
+    return serving if any(service.revision == serving.generation for service in alive) else None
 
 
-def _postpone(lease: Lease, error: PlatformError, environment: Environment, outside: Outside) -> timedelta | None:
+def _routes_of(serving: Deployment) -> list[Route]:
+    rows = [
+        *serving.services.exclude(url="").values_list("url", "name"),
+        *serving.dependencies.exclude(url="").values_list("url", "name"),
+    ]
+    return [Route(urlsplit(url).hostname or "", name) for url, name in rows]
+
+
+def _postpone(lease: Lease, error: PreviewError, environment: Environment, outside: Outside) -> timedelta | None:
     log.warning("platform error", environment=environment.namespace, code=error.code, error=error.message)
-    wait = transitions.postpone(lease, error)
-    if wait is None and environment.wanted == Wanted.ABSENT:
-        return transitions.LAST_RETRY  # What should be gone is never given up.
-    if wait is None:
-        run = LayerRun.objects.filter(
-            deployment__environment=environment, deployment__generation=lease.generation
-        ).exclude(error_code="")
+    # What should be gone is never given up.
+    wait = transitions.postpone(lease, error, for_ever=environment.wanted == Wanted.ABSENT)
+    if wait is not None:
+        return wait
+    run = LayerRun.objects.filter(deployment__environment=environment, deployment__generation=lease.generation).exclude(
+        error_code=""
+    )
+    try:
         _give_up(lease, environment, run.last() or _first_layer(lease), error, outside)
-    return wait
+    except (PreviewError, OSError) as worse:
+        # Nothing may stay of what is given up, and what is there can't be removed now.
+        return transitions.postpone(lease, _explained(worse, environment), for_ever=True)
+    return None
 
 
 def _first_layer(lease: Lease) -> LayerRun:
@@ -186,12 +215,15 @@ def _first_layer(lease: Lease) -> LayerRun:
     )
 
 
-def _from_os(error: OSError) -> PlatformError:
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _explained(error: Exception, environment: Environment) -> PreviewError:
+    """Any error under a code. What nobody foresaw is `internal`, with its traceback in the worker's log."""
+    if isinstance(error, PreviewError):
+        return error
+    log.error("unforeseen error", environment=environment.namespace, exc_info=error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return PlatformError("disk_full", "The disk is full.", "Free some space on PreviewKit's machine.")
-    return PlatformError("internal", f"PreviewKit failed: {error}")
+    kind = type(error).__name__
+    return PlatformError("internal", f"PreviewKit itself failed ({kind}).", "Operators see the details in its log.")
 
 
 # ── down ────────────────────────────────────────────────────────────────────────────────────
@@ -200,6 +232,7 @@ def _from_os(error: OSError) -> PlatformError:
 def _tear_down(lease: Lease, environment: Environment, outside: Outside) -> None:
     transitions.advance(lease, Phase.STOPPING, "Closing")
     outside.runtime.destroy(environment.namespace)
+    _clear_checkouts(environment, outside)
     left = outside.runtime.blockers(environment.namespace)
     if left:
         raise PlatformError("teardown_stuck", f"Still there: {'; '.join(left)}", "It is tried again.")

@@ -35,7 +35,7 @@ class LayerLog:
     def say(self, line: str, source: str = "") -> None:
         if self.kept > LAYER_LIMIT:
             return
-        line = secrets.redact(line.replace("\x00", ""), self.hidden)
+        line = secrets.redact(secrets.storable(line), self.hidden)
         if len(line) > LINE_LIMIT:
             line = f"{line[:LINE_LIMIT]} … {len(line) - LINE_LIMIT} more characters"
         self.kept += len(line)

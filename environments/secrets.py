@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
 from environments.models import Repository, Secret
-from environments.ports import PlatformError, UserError
+from environments.ports import PlatformError, PreviewError, UserError
 
 MASK = "•••"
 SHORTEST_REDACTED = 4
@@ -47,8 +47,27 @@ def values(repository: Repository, names: Iterable[str]) -> dict[str, str]:
 
 
 def redact(line: str, secrets: Mapping[str, str]) -> str:
-    """The line without any secret's value."""
-    for value in secrets.values():
-        if len(value) >= SHORTEST_REDACTED and value in line:
-            line = line.replace(value, MASK)
+    """The line without any secret's value; of a secret of several lines, without any of its lines."""
+    parts = {part.strip() for value in secrets.values() for part in (value, *value.splitlines())}
+    # The longest first: one secret may be the beginning of another.
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) >= SHORTEST_REDACTED:
+            line = line.replace(part, MASK)
     return line
+
+
+def storable(text: str) -> str:
+    """Text as Postgres takes it: no NUL, nothing that is not Unicode."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
+def redact_error(error: PreviewError, secrets: Mapping[str, str]) -> PreviewError:
+    """The error, made such that it may be stored and shown: programs print their secrets when they crash."""
+
+    def shown(text: str) -> str:
+        return redact(storable(text), secrets)
+
+    error.message, error.hint = shown(error.message), shown(error.hint)
+    error.log_tail = tuple(shown(line) for line in error.log_tail)
+    error.args = (error.message,)
+    return error

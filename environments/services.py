@@ -42,8 +42,12 @@ def add_repository(source: str, name: str = "") -> Repository:
 def create_repository(name: str) -> Repository:
     """A repository of our own to push to. Creating it again changes nothing."""
     ref = wiring.provider("local").create_bare(name)  # type: ignore[attr-defined]  # the local provider's own
-    repository, _ = Repository.objects.get_or_create(
-        provider="local", owner=ref.owner, name=ref.name, defaults={"url": ref.url, "default_branch": "main"}
+    repository, _ = Repository.objects.update_or_create(
+        provider="local",
+        owner=ref.owner,
+        name=ref.name,
+        defaults={"url": ref.url, "removed_at": None},
+        create_defaults={"url": ref.url, "default_branch": "main"},
     )
     return repository
 
@@ -65,7 +69,8 @@ def receive_delivery(provider: str, delivery_id: str, event: str, payload: dict[
             delivery = WebhookDelivery.objects.create(
                 provider=provider, delivery_id=delivery_id, event=event, payload=payload
             )
-            transaction.on_commit(partial(actors.interpret.send, delivery.pk))
+            # Stored is received: without a broker the sweeper interprets it.
+            transaction.on_commit(partial(actors.interpret.send, delivery.pk), robust=True)
     except IntegrityError:
         return False
     return True
@@ -95,12 +100,24 @@ def stop(environment: Environment, actor: str) -> None:
 
 
 def _again(environment: Environment, actor: str, why: str, rebuild: bool = False) -> None:
-    environment.refresh_from_db()
-    pull = environment.pull
+    with wishes.one_at_a_time(environment.repository):
+        environment = Environment.objects.select_related("repository", "pull").get(pk=environment.pk)
+        _refuse(environment)
+        pull = environment.pull
+        sha = pull.head_sha if pull else environment.wanted_sha
+        wishes.wish(environment, Wanted.PRESENT, sha, actor, why, again=True, rebuild=rebuild)
+
+
+def _refuse(environment: Environment) -> None:
+    """A person may not start what the repository's policy refuses: a fork's commit runs only once it is approved."""
+    repository, pull = environment.repository, environment.pull
+    if repository.removed_at:
+        raise UserError("repository_gone", f"{repository} was removed from PreviewKit.", "Add it again first.")
     if pull and pull.state == PullRequest.State.CLOSED:
         raise UserError("commit_gone", f"{pull} is closed: it has no environment.", "Reopen the pull request first.")
-    sha = pull.head_sha if pull else environment.wanted_sha
-    wishes.wish(environment, Wanted.PRESENT, sha, actor, why, again=True, rebuild=rebuild)
+    if pull and (why := wishes.refused(repository, pull)):
+        way = "A maintainer approves this commit, or an operator changes the repository's policy."
+        raise UserError("fork_not_approved" if pull.fork else "pull_request_refused", f"{pull}: {why}.", way)
 
 
 # ── pull requests of the local provider ─────────────────────────────────────────────────────

@@ -5,14 +5,17 @@ Refuses to delete in bulk: what a failing provider or an empty database makes lo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
 from django.core.cache import cache
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import F, Q
 from django.utils import timezone
 
-from environments import commenting, transitions, wiring, wishes
+from environments import commenting, leases, transitions, wiring, wishes
 from environments.models import Environment, Repository, WebhookDelivery
 from environments.ports import PreviewError, Runtime
 
@@ -24,23 +27,47 @@ PROVIDER_EVERY = 15
 """Seconds between two looks at a repository's open pull requests."""
 BULK = 3
 """More orphans than this, and more than half of all that is ours, are left for a person."""
+LOCK_SPACE = 0x50564B56
+"""First key of the advisory lock of the one sweeper. Postgres frees it when the sweeper's worker is killed."""
 UNINTERPRETED_FOR = timedelta(seconds=5)
 MAX_INTERPRETATIONS = 20
 
 
 def sweep() -> list[int]:
     """One pass. Returns the environments that need a worker. A part that fails does not stop the others."""
-    if not cache.add("sweeping", 1, timeout=240):
-        return []
-    try:
+    with _alone() as alone:
+        if not alone:
+            return []
         for part in (interpret_waiting, ask_providers, write_late_comments, remove_orphans, revive_lost):
-            try:
+            with _noted(part.__name__):
                 part()
-            except PreviewError as error:
-                log.warning("sweep", part=part.__name__, code=error.code, error=error.message)
-        return list(waiting())
+        return waiting()
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, 0)", [LOCK_SPACE])
+        (taken,) = cursor.fetchone()
+    try:
+        yield taken
     finally:
-        cache.delete("sweeping")
+        if taken:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, 0)", [LOCK_SPACE])
+
+
+@contextmanager
+def _noted(what: str, **of: object) -> Iterator[None]:
+    """One thing that can't be repaired now holds up nothing else; the next pass tries it again."""
+    try:
+        yield
+    except (OperationalError, InterfaceError):
+        raise  # The database itself: nothing else can be repaired either.
+    except PreviewError as error:
+        log.warning("sweep", part=what, code=error.code, error=error.message, **of)
+    except Exception:
+        log.exception("sweep", part=what, **of)
 
 
 def waiting() -> list[int]:
@@ -64,17 +91,16 @@ def interpret_waiting() -> None:
     ).order_by("received_at")
     for delivery in late[:200]:
         WebhookDelivery.objects.filter(pk=delivery.pk).update(attempts=F("attempts") + 1)
-        wishes.interpret_delivery(delivery.pk)
+        with _noted("interpret", delivery=delivery.pk):
+            wishes.interpret_delivery(delivery.pk)
 
 
 def ask_providers() -> None:
     """Deliveries that never came: open pull requests and pinned branches as the provider shows them now."""
     for repository in Repository.objects.filter(removed_at=None):
         if cache.add(f"asked-{repository.pk}", 1, timeout=PROVIDER_EVERY):
-            try:
+            with _noted("provider", repository=str(repository)):
                 ask_provider(repository)
-            except PreviewError as error:
-                log.warning("provider", repository=str(repository), code=error.code, error=error.message)
 
 
 def ask_provider(repository: Repository) -> None:
@@ -97,7 +123,8 @@ def write_late_comments() -> None:
         pull__isnull=False, pull__comment_version__lt=F("version"), phase_changed_at__lt=settled
     ).filter(settled_generation=F("generation"))
     for pk in late.values_list("pk", flat=True)[:50]:
-        commenting.write(pk)
+        with _noted("comment", environment=pk):
+            commenting.write(pk)
 
 
 def remove_orphans() -> None:
@@ -110,8 +137,21 @@ def remove_orphans() -> None:
         log.error("orphans left alone", count=len(orphans), owned=len(owned), first=orphans[:BULK])
         return
     for name in orphans:
+        with _noted("orphan", namespace=name):
+            _remove_orphan(runtime, name)
+
+
+def _remove_orphan(runtime: Runtime, name: str) -> None:
+    """Under the lease of the Environment that once had it, if there is one: it may be wanted again by now."""
+    environment = Environment.objects.filter(namespace=name).first()
+    if environment is None:
         log.warning("orphan removed", namespace=name)
         runtime.destroy(name)
+    elif lease := leases.take(environment.pk):
+        with leases.held(lease):
+            if Environment.objects.filter(pk=environment.pk, phase=Phase.GONE).exists():
+                log.warning("orphan removed", namespace=name)
+                runtime.destroy(name)
 
 
 def revive_lost() -> None:
@@ -124,11 +164,18 @@ def revive_lost() -> None:
         phase_changed_at__lt=timezone.now() - timedelta(seconds=3),
     )
     for environment in candidates:
-        if lost := what_is_lost(runtime, environment):
-            again = transitions.wish(
-                environment.pk, Wanted.PRESENT, environment.wanted_sha, actor="sweeper", why=lost, again=True
-            )
-            log.warning("environment revived", namespace=environment.namespace, lost=lost, again=again)
+        with _noted("revive", namespace=environment.namespace):
+            _revive(runtime, environment)
+
+
+def _revive(runtime: Runtime, environment: Environment) -> None:
+    """Unless it is lost because it was closed since it was read."""
+    if lost := what_is_lost(runtime, environment):
+        again = transitions.wish(
+            environment.pk, Wanted.PRESENT, environment.wanted_sha, actor="sweeper", why=lost, again=True,
+            seen=environment.generation,
+        )  # fmt: skip
+        log.warning("environment revived", namespace=environment.namespace, lost=lost, again=again)
 
 
 def what_is_lost(runtime: Runtime, environment: Environment) -> str:

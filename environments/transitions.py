@@ -47,7 +47,7 @@ FINAL = frozenset({Phase.READY, Phase.DEGRADED, Phase.FAILED, Phase.GONE, Phase.
 FIRST_RETRY = timedelta(seconds=2)
 LAST_RETRY = timedelta(minutes=5)
 MAX_ATTEMPTS = 8
-"""Platform errors of one generation before it is given up as failed: about ten minutes."""
+"""Platform errors of one generation before it is given up as failed: the waits are four minutes together."""
 
 
 def announce(environment_id: int, final: bool = False) -> None:
@@ -65,14 +65,25 @@ def _tell(environment_id: int, kind: str, text: str, generation: int, actor: str
 
 
 def wish(
-    environment_id: int, wanted: str, sha: str, *, actor: str, why: str, again: bool = False, **facts: bool
+    environment_id: int,
+    wanted: str,
+    sha: str,
+    *,
+    actor: str,
+    why: str,
+    again: bool = False,
+    seen: int | None = None,
+    **facts: bool,
 ) -> bool:
     """The environment should be at `sha`, or absent. Bumps `generation` when that is news, or `again`.
 
-    Returns False when it is wished already: a late or repeated delivery changes nothing.
+    Returns False when it is wished already: a late or repeated delivery changes nothing. Nor does a wish
+    that was made for generation `seen`, when there is a newer one.
     """
     with transaction.atomic():
         environment = Environment.objects.select_for_update().get(pk=environment_id)
+        if seen is not None and environment.generation != seen:
+            return False
         same = environment.wanted == wanted and (wanted == Wanted.ABSENT or environment.wanted_sha == sha)
         if same and not again:
             return False
@@ -109,16 +120,20 @@ def _supersede_older(environment: Environment) -> None:
 
 
 @contextmanager
-def fenced(lease: Lease, *, final: bool = False) -> Iterator[None]:
-    """A transaction that only the lease's holder at the lease's generation can commit."""
+def fenced(lease: Lease, *, final: bool = False, told: bool = True) -> Iterator[None]:
+    """A transaction that only the lease's holder at the lease's generation can commit.
+
+    `told`: browsers and the comment show it at once; else with the next change that is told.
+    """
     with transaction.atomic():
         mine = Environment.objects.filter(
             pk=lease.environment_id, generation=lease.generation, lease_token=lease.token
-        ).update(version=F("version") + 1)
+        ).update(version=F("version") + int(told))
         if not mine:
             raise Superseded
         yield
-        transaction.on_commit(partial(announce, lease.environment_id, final))
+        if told:
+            transaction.on_commit(partial(announce, lease.environment_id, final))
 
 
 def advance(lease: Lease, to: str, text: str = "", **facts: object) -> None:
@@ -145,10 +160,17 @@ def begin_deployment(lease: Lease, sha: str) -> Deployment:
 
 
 def start_layer(lease: Lease, run: LayerRun) -> None:
-    """Continuing after a crash keeps the first start: the duration is what the author waited."""
+    """Continuing after a crash keeps the first start: the duration is what the author waited.
+
+    What an earlier try left of the later layers is no longer so.
+    """
     with fenced(lease):
+        LayerRun.objects.filter(deployment_id=run.deployment_id, position__gt=run.position).update(
+            state=LayerRun.State.WAITING, summary="", finished_at=None,
+            error_code="", error_message="", error_hint="", log_tail=[],
+        )  # fmt: skip
         run.started_at = run.started_at or timezone.now()
-        run.state, run.finished_at = LayerRun.State.RUNNING, None
+        run.state, run.finished_at, run.summary = LayerRun.State.RUNNING, None, ""
         run.error_code = run.error_message = run.error_hint = ""
         run.log_tail = []
         run.save()
@@ -197,15 +219,15 @@ def settle(lease: Lease, phase: str, outcome: str | None, text: str, error: Base
             _tell(lease.environment_id, phase, text, lease.generation, "PreviewKit", **facts)
 
 
-def postpone(lease: Lease, error: BaseException) -> timedelta | None:
+def postpone(lease: Lease, error: BaseException, *, for_ever: bool = False) -> timedelta | None:
     """A platform error: try again later. Returns the wait, or None when the tries are used up."""
     code = describe(error)["code"]
     with fenced(lease):
         environment = Environment.objects.get(pk=lease.environment_id)
         attempts = environment.attempts + 1
-        if attempts >= MAX_ATTEMPTS:
+        if attempts >= MAX_ATTEMPTS and not for_ever:
             return None
-        wait: timedelta = min(FIRST_RETRY * 2 ** (attempts - 1), LAST_RETRY)
+        wait: timedelta = min(FIRST_RETRY * 2 ** min(attempts - 1, MAX_ATTEMPTS), LAST_RETRY)
         fields: dict[str, object] = {"attempts": attempts, "retry_at": timezone.now() + wait}
         if environment.wanted != Wanted.ABSENT:
             fields["phase"] = Phase.QUEUED

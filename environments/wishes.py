@@ -6,6 +6,10 @@ computed from the provider's present state.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from django.db import transaction
 from django.utils import timezone
 
@@ -44,16 +48,18 @@ def _named(provider: str, name: str) -> Repository | None:
 # ── wishes ──────────────────────────────────────────────────────────────────────────────────
 
 
-def converge_pull(repository: Repository, number: int, state: PullRequestState | None = None) -> str:
-    """The pull request's environment is wished to be what the provider shows. Any order, any repetition."""
-    state = state or wiring.provider(repository.provider).pull_request(repository.ref, number)
-    with transaction.atomic():
-        # One at a time for each repository: two deliveries must not take turns with what they read.
-        Repository.objects.select_for_update().get(pk=repository.pk)
-        pull = _remember_pull(repository, number, state)
+def converge_pull(repository: Repository, number: int, listed: PullRequestState | None = None) -> str:
+    """The pull request's environment is wished to be what the provider shows. Any order, any repetition.
+
+    `listed`: as a list showed it a while ago. Where that is news, the provider is asked again.
+    """
+    with one_at_a_time(repository):
+        if listed is None or not _is_known(repository, listed):
+            listed = wiring.provider(repository.provider).pull_request(repository.ref, number)
+        pull = _remember_pull(repository, number, listed)
         if pull is None:
             return "no such pull request"
-        refusal = _refusal(repository, pull)
+        refusal = refused(repository, pull)
         environment = Environment.objects.filter(pull=pull).first()
         if refusal:
             if environment is None:
@@ -75,9 +81,8 @@ def converge_branch(repository: Repository, branch: str) -> str:
     """The default branch has an environment of its own: its traces are what pull requests are held against."""
     if branch != repository.default_branch or not repository.preview_default_branch:
         return "not a pinned branch"
-    sha = wiring.provider(repository.provider).branch_head(repository.ref, branch)
-    with transaction.atomic():
-        Repository.objects.select_for_update().get(pk=repository.pk)
+    with one_at_a_time(repository):
+        sha = wiring.provider(repository.provider).branch_head(repository.ref, branch)
         environment = Environment.objects.filter(
             repository=repository, kind=Environment.Kind.BRANCH, branch=branch
         ).first()
@@ -92,29 +97,41 @@ def converge_branch(repository: Repository, branch: str) -> str:
         return wish(environment, Wanted.PRESENT, sha, "provider", f"New commit: {sha[:8]}")
 
 
+@contextmanager
+def one_at_a_time(repository: Repository) -> Iterator[None]:
+    """The provider is read inside: what was read earlier may be older than what another one has wished since."""
+    with transaction.atomic():
+        Repository.objects.select_for_update().get(pk=repository.pk)
+        yield
+
+
+def _is_known(repository: Repository, state: PullRequestState) -> bool:
+    return PullRequest.objects.filter(repository=repository, number=state.number, **_facts(state)).exists()
+
+
+def _facts(state: PullRequestState) -> dict[str, Any]:
+    return {
+        "title": state.title[:500],
+        "author": state.author[:200],
+        "state": state.state,
+        "head_ref": state.head_ref[:500],
+        "head_sha": state.head_sha,
+        "base_ref": state.base_ref[:500],
+        "base_sha": state.base_sha,
+        "draft": state.draft,
+        "fork": state.fork,
+    }
+
+
 def _remember_pull(repository: Repository, number: int, state: PullRequestState | None) -> PullRequest | None:
     if state is None:
         PullRequest.objects.filter(repository=repository, number=number).update(state=PullRequest.State.CLOSED)
         return PullRequest.objects.filter(repository=repository, number=number).first()
-    pull, _ = PullRequest.objects.update_or_create(
-        repository=repository,
-        number=number,
-        defaults={
-            "title": state.title[:500],
-            "author": state.author[:200],
-            "state": state.state,
-            "head_ref": state.head_ref[:500],
-            "head_sha": state.head_sha,
-            "base_ref": state.base_ref[:500],
-            "base_sha": state.base_sha,
-            "draft": state.draft,
-            "fork": state.fork,
-        },
-    )
+    pull, _ = PullRequest.objects.update_or_create(repository=repository, number=number, defaults=_facts(state))
     return pull
 
 
-def _refusal(repository: Repository, pull: PullRequest) -> str:
+def refused(repository: Repository, pull: PullRequest) -> str:
     """Why this pull request has no environment; empty: it has one."""
     if pull.state == PullRequest.State.CLOSED:
         return "Pull request closed"

@@ -28,7 +28,8 @@ def launch(deployment_id: int) -> None:
         if run.is_over:
             transaction.on_commit(partial(conclusion.conclude, run.pk))
         else:
-            transaction.on_commit(partial(_queue, run.pk))
+            # Without a broker the sweeper queues it.
+            transaction.on_commit(partial(_queue, run.pk), robust=True)
 
 
 def _queue(run_id: int) -> None:

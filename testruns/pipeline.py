@@ -14,8 +14,8 @@ from pathlib import Path
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
-from django.db.models import Q
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
+from django.db.models import F, Q
 from django.utils import timezone
 
 from environments import reporting, wiring
@@ -76,11 +76,15 @@ class Held:
 
 
 def waiting() -> list[int]:
-    """Runs that nobody is at and that are not over: their tester died, or their message was lost."""
+    """Runs that nobody is at and that are not over, or whose layer does not know it: their tester died, or their
+    message was lost."""
     free = Q(lease_token="") | Q(lease_until__lt=timezone.now())
-    over = (STATE.DONE, STATE.NOT_RUN, STATE.SUPERSEDED)
+    over = Q(state__in=(STATE.DONE, STATE.NOT_RUN, STATE.SUPERSEDED))
+    concluded = ~Q(deployment__environment__phase=Environment.Phase.TESTING) | ~Q(
+        deployment__environment__generation=F("deployment__generation")
+    )
     quiet = timezone.now() - timedelta(seconds=10)
-    rows = TestRun.objects.filter(free, created_at__lt=quiet).exclude(state__in=over)
+    rows = TestRun.objects.filter(free, created_at__lt=quiet).exclude(over & concluded)
     return list(rows.values_list("pk", flat=True)[:200])
 
 
@@ -103,6 +107,7 @@ def run(run_id: int) -> timedelta | None:
 
 def _try(row: TestRun, token: str) -> timedelta | None:
     if row.is_over:
+        conclusion.conclude(row.pk)  # Its tester may have died before it told the layer.
         return None
     layer = row.deployment.layers.get(layer="tests")
     held = Held(row, token, reporting.LayerLog(layer, row.deployment.environment_id, {}))
@@ -120,8 +125,13 @@ def _try(row: TestRun, token: str) -> timedelta | None:
     except Superseded:
         results.supersede(row)
         return None
+    except (OperationalError, InterfaceError):
+        raise  # The database itself: the sweeper comes back to it.
     except PreviewError as error:
         return _broken(row, token, error)
+    except Exception:
+        log.exception("test run broke", run=row.pk)
+        return _broken(row, token, PlatformError("tests_failed", "The test run itself broke."))
     finally:
         held.log.flush()
     conclusion.conclude(row.pk)
@@ -229,7 +239,9 @@ def _code(held: Held, reference_run: TestRun | None) -> Iterator[Code]:
     slug = wiring.slug(repository)
     source: Source = wiring.outside().source
     origin = wiring.provider(repository.provider).clone_source(repository.ref)
-    with tempfile.TemporaryDirectory(prefix="tests-", dir=_checkouts()) as folder:
+    # Named after the namespace: should this tester be killed, it goes with the environment.
+    prefix = f"{held.run.deployment.environment.namespace}-tests-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=_checkouts(), ignore_cleanup_errors=True) as folder:
         tree = Path(folder) / "tree"
         source.checkout(slug, origin, held.run.sha, tree)
         if reference_run is None:

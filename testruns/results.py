@@ -54,7 +54,10 @@ def store(run: TestRun, token: str, outcome: Outcome) -> None:
 
 
 def supersede(run: TestRun) -> None:
-    """A newer commit has its own run."""
+    """A newer wish has its own run. One that another tester took over, or that is new, goes on."""
+    deployment = run.deployment
+    if not Environment.objects.filter(pk=deployment.environment_id, generation__gt=deployment.generation).exists():
+        return
     TestRun.objects.filter(pk=run.pk).exclude(state__in=[STATE.DONE, STATE.NOT_RUN]).update(
         state=STATE.SUPERSEDED, reason="A newer commit came.", finished_at=timezone.now()
     )

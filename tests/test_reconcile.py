@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from environments import leases, services, sweeper, transitions, wishes
-from environments.models import LAYERS, Deployment, Environment, Event, LayerRun, LogChunk
-from environments.ports import PlatformError, Superseded
+from environments import comment, leases, pipeline, secrets, services, sweeper, transitions, wishes
+from environments.models import LAYERS, Deployment, Environment, Event, LayerRun, LogChunk, PullRequest
+from environments.ports import PlatformError, Superseded, UserError
 from tests.fixtures_reconcile import World, world
 
 __all__ = ["world"]
@@ -154,6 +157,46 @@ tests: {enabled: false}
 """
 
 
+def test_a_deployment_overtaken_after_it_was_routed_gives_the_addresses_back(world: World) -> None:
+    # Given a ready environment, and a second commit that is overtaken just after it got the addresses
+    environment = world.work_until_done(open_pull(world, "good"))
+    world.push(world.commit("second"), "feature")
+    world.deliver(number=1)
+    broken = world.commit(spec=SPEC_CRASHING)
+
+    def push_meanwhile(host: str, fence: Callable[[], None]) -> None:
+        world.push(broken, "feature")
+        world.deliver(number=1)
+        fence()
+
+    overtaken = replace(world.outside, wait_routed=push_meanwhile)
+    pipeline.reconcile(environment.pk, overtaken)
+    # When the third commit fails
+    world.work_until_done(environment)
+    # Then visitors reach the one that is said to be served
+    assert environment.phase == Phase.DEGRADED
+    assert environment.serving and environment.serving.sha == world.commits[1]
+    assert world.seen_at(environment) == "good"
+
+
+def test_what_a_service_prints_as_it_crashes_shows_no_secret(world: World) -> None:
+    secrets.put(world.repository, "KEY", "hunter2-hunter2")
+    spec = SPEC_CRASHING.replace("giving up", "key hunter2-hunter2").replace("3000,", "3000, secrets: [KEY],")
+    world.push(world.commit(spec=spec), "feature")
+    world.deliver(number=1)
+    environment = world.work_until_done(world.environment(1))
+    deployment = environment.deployments.first()
+    assert deployment and deployment.failed_layer
+    assert deployment.failed_layer.log_tail == ["no DATABASE", f"key {secrets.MASK}"]
+    assert "hunter2" not in comment.render(environment)
+
+
+def test_redaction_takes_the_longest_secret_and_each_line_of_a_long_one() -> None:
+    hidden = {"A": "abcd", "B": "abcdefgh", "PEM": "-----BEGIN-----\nMIIEvQ\n"}
+    assert secrets.redact("b=abcdefgh a=abcd", hidden) == f"b={secrets.MASK} a={secrets.MASK}"
+    assert secrets.redact("  MIIEvQ", hidden) == f"  {secrets.MASK}"
+
+
 def test_of_a_failing_first_commit_nothing_stays(world: World) -> None:
     world.push(world.commit(spec=SPEC_CRASHING), "feature")
     world.deliver(number=1)
@@ -239,6 +282,18 @@ def test_a_worker_may_be_killed_while_it_tears_down(world: World, nth: int) -> N
     assert not world.runtime.observe(environment.namespace).exists
 
 
+def test_what_a_killed_worker_checked_out_is_cleared(world: World) -> None:
+    # Given a worker that was killed, and a newer commit
+    environment = open_pull(world)
+    left = world.outside.checkouts / f"{environment.namespace}-0"
+    left.mkdir(parents=True)
+    (left / "file").write_text("left")
+    # When another one brings the environment up
+    world.work_until_done(environment)
+    # Then nothing is left on the disk
+    assert list(world.outside.checkouts.iterdir()) == []
+
+
 def test_a_dead_workers_late_write_changes_nothing(world: World) -> None:
     # Given a worker whose lease ran out, and another that finished the work
     environment = open_pull(world)
@@ -297,6 +352,48 @@ def test_a_platform_error_is_tried_again(world: World) -> None:
     assert waits == [timedelta(seconds=2), timedelta(seconds=4)]
     world.work_until_done(environment)
     assert environment.phase == Phase.READY
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyError("nobody foresaw this"), "internal"), (OSError(errno.ENOSPC, "No space left on device"), "disk_full")],
+)
+def test_an_unforeseen_error_is_shown_in_its_layer_and_ends(world: World, error: Exception, code: str) -> None:
+    environment = open_pull(world)
+
+    def before(method: str, namespace: str) -> None:
+        if method == "apply_dependency":
+            raise error
+
+    world.runtime.before = before
+    # When each try meets it
+    for _ in range(transitions.MAX_ATTEMPTS):
+        world.work_once(environment)
+    # Then it is given up, and its layer says why
+    environment.refresh_from_db()
+    deployment = environment.deployments.first()
+    assert deployment and deployment.failed_layer
+    assert (deployment.failed_layer.layer, deployment.failed_layer.error_code) == ("dependencies", code)
+    assert environment.phase == Phase.FAILED
+    assert states(environment) == ["done", "done", "failed", "skipped", "skipped", "skipped"]
+
+
+def test_what_is_given_up_is_still_removed_once_the_runtime_answers(world: World) -> None:
+    # Given a runtime that has stopped answering altogether
+    environment = open_pull(world)
+
+    def before(method: str, namespace: str) -> None:
+        if method != "ensure_namespace":
+            raise PlatformError("runtime_unavailable", "The runtime does not answer.")
+
+    world.runtime.before = before
+    for _ in range(transitions.MAX_ATTEMPTS + 2):
+        assert world.work_once(environment) is not None
+    # When it answers again
+    world.runtime.before = lambda method, namespace: None
+    world.work_until_done(environment)
+    # Then nothing is stuck
+    assert (environment.phase, world.seen_at(environment)) == (Phase.READY, "one")
 
 
 def test_platform_errors_without_end_are_given_up_and_shown(world: World) -> None:
@@ -367,6 +464,33 @@ def test_a_lost_delivery_is_found_by_the_sweeper(world: World) -> None:
     assert world.seen_at(world.environment(1)) == "one"
 
 
+def test_a_list_that_is_older_than_the_last_wish_changes_nothing(world: World) -> None:
+    # Given what a list showed before a push
+    environment = open_pull(world, "old")
+    listed = world.provider.pull_request(world.repository.ref, 1)
+    newest = world.commit("new")
+    world.push(newest, "feature")
+    world.deliver(number=1)
+    # When it arrives late
+    wishes.converge_pull(world.repository, 1, listed)
+    # Then the newest commit is still what is wished
+    environment.refresh_from_db()
+    assert environment.wanted_sha == newest
+
+
+def test_a_delivery_that_cant_be_interpreted_holds_up_nothing(world: World) -> None:
+    # Given a delivery of a shape that nobody foresaw, then a push
+    services.receive_delivery("local", "d-3", "push", ["not", "an", "object"])  # type: ignore[arg-type]
+    world.push(world.commit("one"), "feature")
+    services.receive_delivery("local", "d-4", "push", {"repository": world.repository.name, "number": 1})
+    long_ago = timezone.now() - timedelta(minutes=1)
+    wishes.WebhookDelivery.objects.update(received_at=long_ago)
+    # When the sweeper interprets what is waiting
+    waiting = sweeper.sweep()
+    # Then the push is wished
+    assert world.environment(1).pk in waiting
+
+
 def test_a_delivery_for_an_unknown_repository_is_kept_and_does_nothing(world: World) -> None:
     services.receive_delivery("local", "d-2", "push", {"repository": "nobody/nothing", "number": 1})
     delivery = wishes.WebhookDelivery.objects.get(delivery_id="d-2")
@@ -408,6 +532,32 @@ def test_a_closed_pull_request_cant_be_started(world: World) -> None:
         services.start(environment, "ada")
 
 
+def test_a_persons_start_does_not_pass_the_policy_for_forks(world: World) -> None:
+    # Given a fork's environment whose newest commit nobody has approved
+    environment = world.work_until_done(open_pull(world))
+    PullRequest.objects.update(fork=True, approved_sha="0" * 40)
+    # When a person asks for it
+    with pytest.raises(UserError, match="waits for a maintainer") as refused:
+        services.retry(environment, "ada")
+    # Then it is refused, and nothing is wished
+    assert refused.value.code == "fork_not_approved"
+    environment.refresh_from_db()
+    assert environment.is_settled
+
+
+def test_an_environment_of_a_removed_repository_cant_be_started(world: World) -> None:
+    environment = world.work_until_done(open_pull(world))
+    services.remove_repository(world.repository, "ada")
+    world.work_until_done(environment)
+    with pytest.raises(UserError, match="was removed"):
+        services.start(environment, "ada")
+    # Until it is added again
+    services.create_repository(world.repository.name)
+    services.start(environment, "ada")
+    world.work_until_done(environment)
+    assert environment.phase == Phase.READY
+
+
 # ── the sweeper ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -433,6 +583,27 @@ def test_an_environment_whose_namespace_vanished_comes_back(world: World) -> Non
     sweeper.revive_lost()
     world.work_until_done(environment)
     assert (environment.phase, world.seen_at(environment)) == (Phase.READY, "one")
+
+
+def test_an_environment_that_was_closed_meanwhile_is_not_revived(world: World) -> None:
+    # Given a sweeper that has read a ready environment
+    environment = world.work_until_done(open_pull(world))
+    read = Environment.objects.get(pk=environment.pk)
+    # When it is closed before the sweeper looks at its namespace
+    services.LocalPulls(world.repository).close(1)
+    world.work_until_done(environment)
+    sweeper._revive(world.runtime, read)
+    # Then it stays closed
+    environment.refresh_from_db()
+    assert (environment.phase, environment.wanted) == (Phase.GONE, Environment.Wanted.ABSENT)
+
+
+def test_what_looked_like_an_orphan_and_is_wanted_again_stays(world: World) -> None:
+    environment = world.work_until_done(open_pull(world))
+    sweeper._remove_orphan(world.runtime, environment.namespace)
+    assert world.seen_at(environment) == "one"
+    environment.refresh_from_db()
+    assert environment.lease_token == ""
 
 
 def test_a_vanished_repository_is_an_error_and_deletes_nothing(world: World) -> None:

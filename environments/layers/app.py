@@ -111,7 +111,8 @@ def _run_job(ctx: LayerContext, service: Service, kind: str, env: dict[str, str]
         ctx.fence,
     )
     done.append(key)
-    ctx.run.save(update_fields=["facts"])
+    with ctx.writing():
+        ctx.run.save(update_fields=["facts"])
 
 
 def _jobs_done(ctx: LayerContext) -> list[str]:
@@ -165,7 +166,8 @@ def _seed(ctx: LayerContext, service: Service, env: dict[str, str]) -> None:
 
 def _remember_seed(ctx: LayerContext, seeded: dict[str, object]) -> None:
     ctx.environment.seeded = seeded
-    Environment.objects.filter(pk=ctx.environment.pk).update(seeded=seeded)
+    with ctx.writing():
+        Environment.objects.filter(pk=ctx.environment.pk).update(seeded=seeded)
 
 
 # ── services ────────────────────────────────────────────────────────────────────────────────
@@ -193,9 +195,8 @@ def _start(ctx: LayerContext, service: Service, env: dict[str, str]) -> None:
         resources=service.resources,
         replicas=service.replicas,
     )
-    row = DeployedService.objects.filter(deployment=ctx.deployment, name=service.name)
     handle = ctx.outside.runtime.apply_service(ctx.namespace, release)
-    row.update(state="starting", port=handle.port)
+    _note(ctx, service, state="starting", port=handle.port)
     try:
         ctx.outside.runtime.wait_ready(
             ctx.namespace,
@@ -206,8 +207,13 @@ def _start(ctx: LayerContext, service: Service, env: dict[str, str]) -> None:
             ctx.fence,
         )
     except UserError:
-        row.update(state="failed")
+        _note(ctx, service, state="failed")
         raise
     ctx.services[service.name] = handle
-    row.update(state="ready")
+    _note(ctx, service, state="ready")
     ctx.say(f"ready on port {handle.port}" if handle.port else "running", service.name)
+
+
+def _note(ctx: LayerContext, service: Service, **facts: object) -> None:
+    with ctx.writing():
+        DeployedService.objects.filter(deployment=ctx.deployment, name=service.name).update(**facts)

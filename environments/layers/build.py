@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from environments import secrets, wiring
 from environments.layers.context import LayerContext, Outcome
 from environments.models import DeployedService, Deployment
@@ -41,9 +44,10 @@ def _no_secrets_for_forks(ctx: LayerContext, named: list[str]) -> None:
 
 
 def _freeze(ctx: LayerContext) -> None:
-    Deployment.objects.filter(pk=ctx.deployment.pk).update(
-        spec=ctx.spec.model_dump(mode="json"), spec_hash=spec_hash(ctx.spec), subject=ctx.commit.subject
-    )
+    with ctx.writing():
+        Deployment.objects.filter(pk=ctx.deployment.pk).update(
+            spec=ctx.spec.model_dump(mode="json"), spec_hash=spec_hash(ctx.spec), subject=ctx.commit.subject
+        )
 
 
 def _build(ctx: LayerContext, service: Service) -> None:
@@ -59,27 +63,27 @@ def _build(ctx: LayerContext, service: Service) -> None:
     ctx.artifacts[service.name] = artifact
     ctx.say("from cache" if artifact.cache_hit else f"built in {artifact.seconds:.1f} s", service.name)
     found = {"start": artifact.start, "migrate": artifact.migrate, "seed": artifact.seed}
-    DeployedService.objects.update_or_create(
-        deployment=ctx.deployment,
-        name=service.name,
-        defaults={
-            "public": service.public,
-            "artifact": artifact.digest,
-            "cache_hit": artifact.cache_hit,
-            "build_seconds": artifact.seconds,
-            "state": "built",
-            "found": {
-                what: {"command": _shown(command.command), "because": command.because}
-                for what, command in found.items()
-                if command
-            },
+    facts = {
+        "public": service.public,
+        "artifact": artifact.digest,
+        "cache_hit": artifact.cache_hit,
+        "build_seconds": artifact.seconds,
+        "state": "built",
+        "found": {
+            what: {"command": _shown(command.command), "because": command.because}
+            for what, command in found.items()
+            if command
         },
-    )
+    }
+    with ctx.writing():
+        DeployedService.objects.update_or_create(deployment=ctx.deployment, name=service.name, defaults=facts)
 
 
 def _tree_id(ctx: LayerContext, service: Service) -> str:
-    folder = ctx.commit.tree / service.path
-    if not folder.is_dir():
+    root = ctx.commit.tree.resolve()
+    folder = root / service.path
+    # Not through a symbolic link, which may lead out of the commit.
+    if not folder.is_dir() or folder.resolve() != Path(os.path.normpath(folder)):
         raise UserError(
             "build_no_plan",
             f"Service {service.name}: path {service.path!r} is not a folder of the commit.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from environments import wiring
+from environments import transitions, wiring
 from environments.leases import Lease
 from environments.models import Deployment, Environment, LayerRun
 from environments.ports import Artifact, DependencyHandle, ServiceHandle
@@ -51,6 +52,10 @@ class LayerContext:
         """One log line. Raises Superseded like `fence`."""
         self.log.say(line, source)
         self.lease.fence()
+
+    def writing(self) -> AbstractContextManager[None]:
+        """A transaction for what the layer found; raises Superseded when it was overtaken."""
+        return transitions.fenced(self.lease, told=False)
 
     def host(self, target: str) -> str:
         return wiring.host(self.environment, target)

@@ -26,16 +26,14 @@ def _keep(ctx: LayerContext, handle: DependencyHandle) -> None:
     password = handle.fields.get("password")
     if password:
         ctx.hidden[f"{handle.name}.password"] = password
-    DeployedDependency.objects.update_or_create(
-        deployment=ctx.deployment,
-        name=handle.name,
-        defaults={
-            "recipe": handle.recipe,
-            "version_wanted": handle.version_wanted or "",
-            "version": handle.version,
-            "note": handle.note,
-        },
-    )
+    facts = {
+        "recipe": handle.recipe,
+        "version_wanted": handle.version_wanted or "",
+        "version": handle.version,
+        "note": handle.note,
+    }
+    with ctx.writing():
+        DeployedDependency.objects.update_or_create(deployment=ctx.deployment, name=handle.name, defaults=facts)
 
 
 def _summary(ctx: LayerContext) -> str:

@@ -17,7 +17,8 @@ def bring_up(ctx: LayerContext) -> Outcome:
     uid = ctx.outside.runtime.ensure_namespace(ctx.namespace, labels)
     kept = uid == ctx.environment.namespace_uid
     ctx.environment.namespace_uid = uid
-    Environment.objects.filter(pk=ctx.environment.pk).update(namespace_uid=uid)
+    with ctx.writing():
+        Environment.objects.filter(pk=ctx.environment.pk).update(namespace_uid=uid)
     ctx.say(f"{ctx.namespace} {'is there' if kept else 'made'}")
     ctx.outside.runtime.apply_secrets(ctx.namespace, ctx.secrets)
     return Outcome.done("kept" if kept else "new")

@@ -15,8 +15,9 @@ def bring_up(ctx: LayerContext) -> Outcome:
     for route in routes:
         ctx.outside.wait_routed(route.host, ctx.fence)
         url = wiring.address(route.host)
-        DeployedService.objects.filter(deployment=ctx.deployment, name=route.target).update(url=url)
-        DeployedDependency.objects.filter(deployment=ctx.deployment, name=route.target).update(url=url)
+        with ctx.writing():
+            DeployedService.objects.filter(deployment=ctx.deployment, name=route.target).update(url=url)
+            DeployedDependency.objects.filter(deployment=ctx.deployment, name=route.target).update(url=url)
         ctx.say(f"{url} answers", route.target)
     transitions.serve(ctx.lease, ctx.deployment)
     ctx.outside.runtime.retire_services(ctx.namespace, ctx.lease.generation)

@@ -134,6 +134,3 @@ def delete_secret(repository: str, name: str) -> None:
 
 
 COMMANDS = (repo, pr, secret)
-
-
-COMMANDS = (repo, pr, secret)
