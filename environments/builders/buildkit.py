@@ -57,10 +57,16 @@ class Solve:
     options: Mapping[str, str] = field(default_factory=dict)
     """The front end's: filename, target, platform, `build-arg:…`."""
     secrets: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Handed over as secrets are, as Railpack wants it, though nobody needs to hide them. A secret wins."""
     cache_from: Sequence[str] = ()
     cache_to: str = ""
     insecure: bool = False
     """The registry speaks plain HTTP."""
+
+    @property
+    def handed(self) -> Mapping[str, str]:
+        return {**self.variables, **self.secrets}
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class BuildKit:
     def _run(
         self, solve: Solve, scratch: Path, metadata: Path, progress: Progress, limits: Limits, fence: Fence
     ) -> Ended:
-        env = self._env(scratch) | {_variable(number): value for number, value in enumerate(solve.secrets.values())}
+        env = self._env(scratch) | {_variable(number): value for number, value in enumerate(solve.handed.values())}
         raw = replace(limits, output=limits.output * PROGRESS_SHARE + LONGEST_PROGRESS)
 
         def heard(line: str) -> None:
@@ -122,7 +128,7 @@ class BuildKit:
         arguments += ["--output", f"type=image,name={solve.image},push=true{insecure}"]
         for name, value in solve.options.items():
             arguments += ["--opt", f"{name}={value}"]
-        for number, name in enumerate(solve.secrets):
+        for number, name in enumerate(solve.handed):
             arguments += ["--secret", f"id={name},env={_variable(number)}"]
         for reference in solve.cache_from:
             arguments += ["--import-cache", f"type=registry,ref={reference}{insecure}"]

@@ -125,8 +125,8 @@ class _ByRailpack:
         with tempfile.TemporaryDirectory(prefix="previewkit-railpack-") as scratch:
 
             def solve(limits: Limits) -> Solve:
-                variables = {**literals, **self.store.secrets(request)}
-                self._prepare(request, source, Path(scratch), variables, limits, on_line, fence)
+                secrets = self.store.secrets(request)
+                self._prepare(request, source, Path(scratch), {**literals, **secrets}, limits, on_line, fence)
                 changed = hashlib.sha256(json.dumps(literals, sort_keys=True).encode()).hexdigest()
                 return Solve(
                     service=request.service.name,
@@ -139,7 +139,8 @@ class _ByRailpack:
                         "build-arg:cache-key": request.repository,
                         "build-arg:secrets-hash": changed,
                     },
-                    secrets=variables,
+                    secrets=secrets,
+                    variables=literals,
                 )
 
             found = self.store.obtain(request, key, solve, on_line, fence)
