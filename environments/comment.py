@@ -96,7 +96,7 @@ def _render(environment: Environment, tail: int, findings: int) -> str:
     if deployment:
         parts += [_services(environment, deployment), _layers(deployment), _notes(deployment)]
         parts += _tests(deployment, findings)
-    parts += [_commands(), _last_line(environment, deployment)]
+    parts += [_commands(environment), _last_line(environment, deployment)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -203,9 +203,13 @@ def _finding(finding: ReportedFinding) -> str:
     return "\n".join([*lines, "", "</details>"])
 
 
-def _commands() -> str:
-    names = ("rebuild", "retry", "stop", "help")
-    return "<sub>" + " · ".join(f"`/previewkit {name}`" for name in names) + "</sub>"
+def _commands(environment: Environment) -> str:
+    """What works: nobody reads commands written under a local pull request."""
+    if environment.pull is None:
+        return ""
+    name = f"{environment.repository.name}#{environment.pull.number}"
+    commands = (f"`previewkit {command} '{name}'`" for command in ("retry", "rebuild", "stop"))
+    return f"<sub>{' · '.join(commands)}</sub>"
 
 
 def _life(environment: Environment) -> str:

@@ -102,7 +102,7 @@ CODES = _table(
     ("volume_pending", "platform", "A volume was not provided.", "An operator checks the storage class."),
     ("registry_unavailable", "platform", "The registry did not hand out, or take in, an image.", "It is tried again; an operator checks the registry."),
     ("recipe_unsupported", "user", "The recipe does not run on this runtime.", "Use another recipe, or RUNTIME=kubernetes."),
-    ("disk_full", "platform", "The disk of the machine is full.", "Free some space; it goes on by itself."),
+    ("disk_full", "platform", "The disk of the machine is full.", "Free some space; it is tried again for some minutes, then by `retry`."),
     ("port_in_use", "platform", "Another program took the port.", "It is tried again with another one."),
     ("database_unavailable", "platform", "PreviewKit's own database does not answer.", "Check DATABASE_URL and the server."),
     ("broker_unavailable", "platform", "PreviewKit's own Valkey does not answer.", "Check REDIS_URL and the server."),

@@ -180,8 +180,7 @@ def _still_serving(environment: Environment, outside: Outside) -> Deployment | N
     if serving is None:
         return None
     seen = outside.runtime.observe(environment.namespace)
-    alive = [service for service in seen.services if service.state != "stopped"]
-    return serving if any(service.revision == serving.generation for service in alive) else None
+    return serving if any(service.revision == serving.generation for service in seen.services) else None
 
 
 def _routes_of(serving: Deployment) -> list[Route]:

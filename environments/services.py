@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,6 @@ from environments.models import Environment, PullRequest, Repository, WebhookDel
 from environments.ports import PullRequestState, UserError
 
 Wanted = Environment.Wanted
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 # ── repositories ────────────────────────────────────────────────────────────────────────────
@@ -26,8 +24,6 @@ def add_repository(source: str, name: str = "") -> Repository:
     """Connects a git repository by path or URL, through the local provider. Adding it again changes nothing."""
     provider = wiring.provider("local")
     name = name or Path(source.rstrip("/")).name.removesuffix(".git")
-    if not NAME.fullmatch(name):
-        raise UserError("repository_gone", f"{name!r} can't name a repository.", "Give one: --name shop")
     ref = provider.add_existing(source, name)  # type: ignore[attr-defined]  # the local provider's own
     repository, _ = Repository.objects.update_or_create(
         provider="local",
@@ -133,7 +129,7 @@ class LocalPulls:
     def _provider(self) -> Any:
         if self.repository.provider != "local":
             raise UserError(
-                "provider_unavailable",
+                "pull_request_refused",
                 f"{self.repository} lives at {self.repository.provider}.",
                 "Open and close its pull requests there.",
             )

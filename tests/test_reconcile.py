@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from django.utils import timezone
 from environments import comment, leases, pipeline, secrets, services, sweeper, transitions, wishes
 from environments.models import LAYERS, Deployment, Environment, Event, LayerRun, LogChunk, PullRequest
 from environments.ports import PlatformError, Superseded, UserError
+from previewkit.cli import registered
 from tests.fixtures_reconcile import World, world
 
 __all__ = ["world"]
@@ -189,6 +191,14 @@ def test_what_a_service_prints_as_it_crashes_shows_no_secret(world: World) -> No
     assert deployment and deployment.failed_layer
     assert deployment.failed_layer.log_tail == ["no DATABASE", f"key {secrets.MASK}"]
     assert "hunter2" not in comment.render(environment)
+
+
+def test_the_comment_names_commands_that_work(world: World) -> None:
+    environment = world.work_until_done(open_pull(world))
+    named = re.findall(r"`previewkit (\w+) '(.+?)'`", comment.render(environment))
+    assert [command for command, _ in named] == ["retry", "rebuild", "stop"]
+    assert all(command in registered().commands for command, _ in named)
+    assert {services.environment_named(name) for _, name in named} == {environment}
 
 
 def test_redaction_takes_the_longest_secret_and_each_line_of_a_long_one() -> None:

@@ -31,6 +31,8 @@ def with_django(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except PreviewError as error:
+            for line in error.log_tail:
+                click.echo(f"  | {line}", err=True)
             fail(error.code, error.message, error.hint)
         except OperationalError as error:
             why = str(error).splitlines()[0]

@@ -130,7 +130,7 @@ def comment(environment: str) -> None:
     row = services.environment_named(environment)
     pull = row.pull
     if pull is None:
-        fail("commit_gone", f"{environment} belongs to a branch, not to a pull request: it has no comment.")
+        fail("pull_request_refused", f"{environment} belongs to a branch, not to a pull request: it has no comment.")
     provider = wiring.provider(row.repository.provider)
     comments = provider.comments(row.repository.ref, pull.number)  # type: ignore[attr-defined]
     click.echo(comments[-1].body if comments else "No comment yet.")
