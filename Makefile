@@ -1,5 +1,7 @@
 # Everything a person or CI does with this checkout. Installs into .venv; needs git, make and Python 3.11+.
 PYTHON ?= python3
+# More than cores: tests wait for servers and browsers most of their time.
+WORKERS ?= 3
 RUN = .venv/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo demo-reset up down smoke bench lint format test docs lock
@@ -51,4 +53,4 @@ lock: install-dev ## Resolve pyproject.toml into the lock files anew
 	$(RUN) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
 
 test: lint       ## Lint, then all tests, on real servers
-	$(RUN) -m pytest -n auto --dist loadgroup
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile

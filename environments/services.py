@@ -177,7 +177,7 @@ def environment_named(name: str) -> Environment:
         found = rows.filter(namespace=name).first()
     if found is None:
         raise UserError(
-            "repository_gone",
+            "environment_unknown",
             f"No environment is called {name!r}.",
             "Name it by id, namespace, repository#number or repository@branch; see `previewkit env list`.",
         )

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from environments import commenting, leases, transitions, wiring, wishes
 from environments.models import Environment, Repository, WebhookDelivery
-from environments.ports import PreviewError, Runtime
+from environments.ports import PreviewError, Runtime, UserError
 
 log = structlog.get_logger()
 
@@ -25,6 +25,8 @@ Phase = Environment.Phase
 Wanted = Environment.Wanted
 PROVIDER_EVERY = 15
 """Seconds between two looks at a repository's open pull requests."""
+VANISHED_AFTER = 3
+"""Times that a provider must say that a repository is gone before its environments are closed."""
 BULK = 3
 """More orphans than this, and more than half of all that is ours, are left for a person."""
 LOCK_SPACE = 0x50564B56
@@ -105,7 +107,12 @@ def ask_providers() -> None:
 
 def ask_provider(repository: Repository) -> None:
     provider = wiring.provider(repository.provider)
-    shown = {state.number: state for state in provider.open_pull_requests(repository.ref)}
+    try:
+        shown = {state.number: state for state in provider.open_pull_requests(repository.ref)}
+    except UserError as error:
+        close_vanished(repository, error)
+        raise
+    cache.delete(f"vanished-{repository.pk}")
     for number, state in shown.items():
         wishes.converge_pull(repository, number, state)
     alive = Environment.objects.filter(repository=repository, pull__isnull=False).exclude(wanted=Wanted.ABSENT)
@@ -114,6 +121,18 @@ def ask_provider(repository: Repository) -> None:
             # Each is asked for by itself: a list that came back short deletes nothing.
             wishes.converge_pull(repository, number)
     wishes.converge_branch(repository, repository.default_branch)
+
+
+def close_vanished(repository: Repository, error: UserError) -> None:
+    """The provider says, again and again, that the repository is not there: nothing of it goes on running.
+
+    When it comes back, its open pull requests are found again, as after any lost delivery."""
+    key = f"vanished-{repository.pk}"
+    cache.add(key, 0, timeout=None)
+    if error.code != "repository_gone" or cache.incr(key) < VANISHED_AFTER:
+        return
+    for environment in Environment.objects.filter(repository=repository).exclude(wanted=Wanted.ABSENT):
+        wishes.wish(environment, Wanted.ABSENT, "", "provider", f"{error.code}: {error.message} {error.hint}")
 
 
 def write_late_comments() -> None:

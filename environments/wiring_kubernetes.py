@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from django.conf import settings
 
 from environments.builders.buildkit import BuildKit
-from environments.builders.dockerfile import DockerfileBuilder
-from environments.builders.image import ImageBuilder
+from environments.builders.containers import ContainerBuilder
 from environments.builders.image_store import ImageStore
-from environments.builders.railpack import RailpackBuilder
 from environments.builders.registry import Registry
-from environments.ports import Artifact, Builder, BuildRequest, Fence, OnLine, PlatformError, Runtime
-
-
-class ByKind:
-    """Hands each service to the builder that its `build:` names."""
-
-    name = "by-kind"
-
-    def __init__(self, builders: Mapping[str, Builder]) -> None:
-        self.builders = builders
-
-    def build(self, request: BuildRequest, on_line: OnLine, fence: Fence) -> Artifact:
-        return self.builders[request.service.build.kind].build(request, on_line, fence)
+from environments.ports import Builder, PlatformError, Runtime
 
 
 def runtime() -> Runtime:
@@ -59,10 +44,4 @@ def builder(home: Path) -> Builder:
         address=settings.REGISTRY,
         root=home / "builds",
     )
-    return ByKind(
-        {
-            "railpack": RailpackBuilder(store),
-            "dockerfile": DockerfileBuilder(store),
-            "image": ImageBuilder(registry),
-        }
-    )
+    return ContainerBuilder(store)

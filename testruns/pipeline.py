@@ -118,6 +118,8 @@ def _try(row: TestRun, token: str) -> timedelta | None:
                 summary="waiting for the base branch's tests"
             )
             return wait
+        if row.attempts >= MAX_ATTEMPTS:
+            return _broken(row, token, PlatformError("tests_failed", "The tester died each time it tried."))
         TestRun.objects.filter(pk=row.pk).update(started_at=timezone.now(), attempts=row.attempts + 1)
         outcome = _perform(held)
         held.log.flush()

@@ -23,7 +23,7 @@ from previewkit.home import CHECKOUT
 from testruns.chromium import BrowserMissing, find_browser
 from tests.fixtures_installation import PATIENCE, Installation, eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
+pytestmark = pytest.mark.e2e
 
 SPEC = """\
 services:
@@ -242,7 +242,7 @@ def test_the_newest_of_two_pushes_wins(installation: Installation, repository: R
     assert installation.run("pr", "open", repository.name, "twice").returncode == 0
     name = f"{repository.name}#1"
     bare = str(installation.home.root / "git" / f"{repository.name}.git")
-    eventually(lambda: show(installation, name)["phase"] == "starting", "it starts")
+    eventually(lambda: "migrating" in installation.run("logs", name, "--layer", "app").stdout, "it migrates")
     # When two newer commits are pushed while the first is on its way
     repository.say("hello two")
     repository.git("push", bare, "twice")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -626,6 +627,28 @@ def test_a_vanished_repository_is_an_error_and_deletes_nothing(world: World) -> 
     services.rebuild(environment, "ada")
     world.work_until_done(environment)
     assert world.seen_at(environment) in ("one", None)
+
+
+def test_a_repository_that_stays_vanished_leaves_nothing_running_and_comes_back(world: World) -> None:
+    # Given a ready environment, whose repository is not there any more
+    environment = world.work_until_done(open_pull(world))
+    bare = Path(world.repository.url)
+    away = bare.with_name("away")
+    bare.rename(away)
+    # When the provider has said so often enough
+    for _ in range(sweeper.VANISHED_AFTER):
+        with pytest.raises(UserError):
+            sweeper.ask_provider(world.repository)
+    world.work_until_done(environment)
+    # Then nothing of it runs, and its history says why and what to do
+    assert environment.phase == Phase.GONE
+    last = environment.events.filter(kind="wish").last()
+    assert last and last.text.startswith("repository_gone: ")
+    # When it is restored
+    away.rename(bare)
+    world.sweep_until_done()
+    environment.refresh_from_db()
+    assert (environment.phase, world.seen_at(environment)) == (Phase.READY, "one")
 
 
 # ── broken files ────────────────────────────────────────────────────────────────────────────

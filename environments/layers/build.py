@@ -58,6 +58,9 @@ def _build(ctx: LayerContext, service: Service) -> None:
         service=service,
         repository=wiring.slug(ctx.environment.repository),
         trusted=not (pull and pull.fork),
+        branch=ctx.environment.branch,
+        default_branch=ctx.environment.repository.default_branch,
+        secrets={name: ctx.secrets[name] for name in service.secrets},
     )
     artifact = ctx.outside.builder.build(request, lambda line: ctx.say(line, service.name), ctx.fence)
     ctx.artifacts[service.name] = artifact

@@ -39,7 +39,8 @@ def attended(home: Home, detach: bool = False) -> Iterator[Running]:
     """
     from previewkit.control_plane import lifecycle
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell that starts it in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     running = None
     try:

@@ -169,7 +169,7 @@ def wait(environment: str, state: str, timeout: float) -> None:
             click.echo(f"{environment}: {row.phase}")
             sys.exit(code)
         time.sleep(POLL)
-    fail("timeout", f"{environment} is {row.phase} after {timeout:.0f} s, not {state}.", exit_code=TIMED_OUT)
+    fail("wait_timeout", f"{environment} is {row.phase} after {timeout:.0f} s, not {state}.", exit_code=TIMED_OUT)
 
 
 def _arriving(name: str, seconds: float) -> Environment:

@@ -16,6 +16,8 @@ from environments.runtimes.manifests.pods import CONTAINER
 TAIL = 30
 SETTLE = 2.0
 """A refusal that was there before our last change is gone by then."""
+END_SHOWS = 10.0
+"""Seconds that a node may take to say that a container ended, after its log did."""
 LOG_LIMIT = 512 * 1024
 
 
@@ -42,6 +44,8 @@ class Wait:
         self.last: deque[str] = deque(maxlen=TAIL)
         self.began = time.monotonic()
         self.log_ended = False
+        self._ended: dict[str, float] = {}
+        """Logs that ended, and when: the first sign that a container did."""
         self._pods = pods
         self._on_line = on_line
         self._fence = fence
@@ -78,7 +82,18 @@ class Wait:
             self._say(item)
         elif isinstance(item, LogEnd):
             self.log_ended = True
+            self._ended[item.source] = self.seconds
         return item is not None
+
+    def ready(self) -> bool:
+        """As the cluster says; but what the cluster shows as running may have ended a moment ago."""
+        just_ended = [
+            source
+            for pod, container in self.observed.running()
+            if "deletionTimestamp" not in self.observed.pods[pod]["metadata"]
+            and self.seconds - self._ended.get(source := f"{pod} {container}", -END_SHOWS) < END_SHOWS
+        ]
+        return not just_ended and self.observed.ready()
 
     def check(self) -> None:
         """Raises the diagnosis of a trouble that does not pass."""
@@ -144,7 +159,7 @@ def wait_ready(wait: Wait, timeout: float, look: Callable[[Wait], None], late: C
     with wait.watching():
         while True:
             wait.step()
-            if wait.observed.ready():
+            if wait.ready():
                 wait.finish_log()
                 return
             wait.check()

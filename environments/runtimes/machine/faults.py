@@ -49,7 +49,7 @@ def disk_full(what: str) -> PlatformError:
     return PlatformError(
         "disk_full",
         f"There is no space left for {what}.",
-        "Free some space, or close environments; it goes on by itself.",
+        "Free some space, or close environments; it is tried again for some minutes, then retry.",
     )
 
 
