@@ -34,6 +34,9 @@ _SUBMIT = """(el, check) => {
 STILL_MS = 80
 """A page whose content has not changed for this long has settled; two frames and a short debounce."""
 
+NETWORK_CHANGES = 5
+"""Times that opening one address begins again because the machine's network changed."""
+
 
 class Session:
     """One visitor of one environment. Lives in the browser's thread."""
@@ -73,8 +76,20 @@ class Session:
         """Opens the address of the environment and waits until the page has settled."""
         with self._told(f"open {url}", slow="navigation_timeout"):
             # "commit": the rest of the waiting is settle()'s, which says better what was waited for.
-            self._page.goto(self.target.absolute(url), wait_until="commit")
+            self._open(self.target.absolute(url))
         self.settle()
+
+    def _open(self, address: str) -> None:
+        """Again where this machine's own network changed meanwhile (a container came or went): that cuts what
+        Chromium is loading, and says nothing of the page."""
+        for _ in range(NETWORK_CHANGES):
+            try:
+                self._page.goto(address, wait_until="commit")
+                return
+            except pw.Error as error:
+                if "ERR_NETWORK_CHANGED" not in str(error):
+                    raise
+        self._page.goto(address, wait_until="commit")
 
     def act(self, action: Action, locator: Locator | None) -> None:
         """Performs the action on the element (None: the page) and waits until the page has settled."""
