@@ -109,6 +109,16 @@ def repository(installation: Installation, tmp_path: Path) -> Repository:
 
 
 @pytest.fixture
+def pushed(installation: Installation, repository: Repository, tmp_path: Path) -> Repository:
+    """A clone of the bare repository: what is committed here arrives by `git push` alone."""
+    bare = installation.home.root / "git" / f"{repository.name}.git"
+    clone = tmp_path / "clone"
+    repository.git("clone", "--quiet", str(bare), str(clone))
+    repository.folder = clone
+    return repository
+
+
+@pytest.fixture
 def browser() -> Iterator[Browser]:
     found = find_browser()
     if isinstance(found, BrowserMissing):
@@ -152,16 +162,13 @@ def signed_in(installation: Installation, browser: Browser) -> Page:
 
 
 def test_a_pull_request_from_push_to_nothing_left(
-    installation: Installation, repository: Repository, browser: Browser
+    installation: Installation, pushed: Repository, browser: Browser
 ) -> None:
-    name = f"{repository.name}#1"
-    # When a branch is pushed to the repository's address
-    bare = installation.home.root / "git" / f"{repository.name}.git"
-    repository.git("checkout", "--quiet", "-b", "feature")
-    repository.say("hello feature")
-    said = repository.git("push", str(bare), "feature")
-    if "pull request #1" not in said:  # PreviewKit saw the branch in the followed repository before it was pushed.
-        assert installation.run("pr", "open", repository.name, "feature").returncode == 0
+    name = f"{pushed.name}#1"
+    # When a branch is pushed
+    pushed.git("checkout", "--quiet", "-b", "feature")
+    pushed.say("hello feature")
+    assert "pull request #1 opened" in pushed.git("push", "origin", "feature")
     assert wait(installation, name) == 0
     # Then its address shows that commit in a browser, over TLS
     preview = browser.new_context(ignore_https_errors=True).new_page()
@@ -173,8 +180,8 @@ def test_a_pull_request_from_push_to_nothing_left(
     page.goto(document["page"])
     expect(page.get_by_text("Ready").first).to_be_visible()
     # When another commit is pushed
-    sha = repository.say("hello again")
-    repository.git("push", str(bare), "feature")
+    sha = pushed.say("hello again")
+    pushed.git("push", "origin", "feature")
     # Then page and comment change by themselves, and the address shows it
     expect(page.get_by_text(sha[:8]).first).to_be_visible(timeout=PATIENCE * 1000)
     eventually(lambda: show(installation, name)["observed_sha"] == sha, "the new commit is served")
@@ -182,7 +189,7 @@ def test_a_pull_request_from_push_to_nothing_left(
     expect(preview.get_by_role("heading", name="hello again")).to_be_visible()
     eventually(lambda: f"`{sha[:8]}` is ready" in installation.run("comment", name).stdout, "the comment says so")
     # When the branch is deleted
-    repository.git("push", str(bare), "--delete", "feature")
+    pushed.git("push", "origin", "--delete", "feature")
     assert wait(installation, name, "gone") == 0
     # Then the page says so, and nothing of it is left
     expect(page.get_by_text("Gone").first).to_be_visible(timeout=PATIENCE * 1000)
@@ -236,22 +243,21 @@ def test_a_worker_killed_in_the_middle_is_continued_by_another(
     assert wait(installation, name, "gone") == 0
 
 
-def test_the_newest_of_two_pushes_wins(installation: Installation, repository: Repository) -> None:
-    repository.git("checkout", "--quiet", "-b", "twice")
-    repository.slowly()
-    assert installation.run("pr", "open", repository.name, "twice").returncode == 0
-    name = f"{repository.name}#1"
-    bare = str(installation.home.root / "git" / f"{repository.name}.git")
+def test_the_newest_of_two_pushes_wins(installation: Installation, pushed: Repository) -> None:
+    pushed.git("checkout", "--quiet", "-b", "twice")
+    pushed.slowly()
+    pushed.git("push", "origin", "twice")
+    name = f"{pushed.name}#1"
     eventually(lambda: "migrating" in installation.run("logs", name, "--layer", "app").stdout, "it migrates")
     # When two newer commits are pushed while the first is on its way
-    repository.say("hello two")
-    repository.git("push", bare, "twice")
-    sha = repository.say("hello three")
-    repository.git("push", bare, "twice")
+    pushed.say("hello two")
+    pushed.git("push", "origin", "twice")
+    sha = pushed.say("hello three")
+    pushed.git("push", "origin", "twice")
     # Then the newest one is served
     eventually(lambda: show(installation, name)["observed_sha"] == sha, "the newest commit is served")
     assert wait(installation, name) == 0
-    assert installation.run("pr", "close", repository.name, "1").returncode == 0
+    pushed.git("push", "origin", "--delete", "twice")
     assert wait(installation, name, "gone") == 0
 
 
