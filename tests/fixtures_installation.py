@@ -17,6 +17,7 @@ from previewkit.control_plane.configuration import PORTS, Configuration
 from previewkit.control_plane.supervision import Supervisor, leftovers
 from previewkit.home import CHECKOUT, Home
 
+DEFAULT_HTTPS_PORT = 8443
 PATIENCE = 240.0
 """Seconds; every wait ends as soon as what it waits for is there."""
 
@@ -72,10 +73,14 @@ class Installation:
             return False
         return answer.status_code == 200
 
+    def _is_own(self, port: str) -> bool:
+        """Every installation likes the same HTTPS port best: once it is free, another test's may have it."""
+        return port != "https_port" or self.configuration.https_port != DEFAULT_HTTPS_PORT
+
     def left(self) -> list[str]:
         """What should be gone after `down`: processes and open ports."""
         processes = [f"process {p.pid} {p.name()}" for p in leftovers(self.home, self.configuration.owner_id)]
-        ports = [name for name in PORTS if _accepts(getattr(self.configuration, name))]
+        ports = [name for name in PORTS if self._is_own(name) and _accepts(getattr(self.configuration, name))]
         return processes + ports
 
 

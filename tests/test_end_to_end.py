@@ -168,7 +168,7 @@ def test_a_pull_request_from_push_to_nothing_left(
     # When a branch is pushed
     pushed.git("checkout", "--quiet", "-b", "feature")
     pushed.say("hello feature")
-    assert "pull request #1 opened" in pushed.git("push", "origin", "feature")
+    assert "pull request #1 " in pushed.git("push", "origin", "feature")
     assert wait(installation, name) == 0
     # Then its address shows that commit in a browser, over TLS
     preview = browser.new_context(ignore_https_errors=True).new_page()
