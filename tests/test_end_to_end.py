@@ -24,6 +24,7 @@ from testruns.chromium import BrowserMissing, find_browser
 from tests.fixtures_installation import PATIENCE, Installation, eventually
 
 pytestmark = pytest.mark.e2e
+expect.set_options(timeout=60_000)
 
 SPEC = """\
 services:
@@ -150,6 +151,7 @@ def address(installation: Installation, name: str) -> str:
 
 def signed_in(installation: Installation, browser: Browser) -> Page:
     page = browser.new_context(ignore_https_errors=True).new_page()
+    page.set_default_timeout(60_000)
     page.goto(f"{installation.configuration.dashboard_url}/")
     page.get_by_label("User name").fill("admin")
     page.get_by_label("Password").fill(installation.configuration.admin_password)
