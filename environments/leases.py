@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -70,27 +70,35 @@ def release(lease: Lease) -> None:
 @contextmanager
 def held(lease: Lease) -> Iterator[None]:
     """Renews the lease in the background, and releases it at the end."""
+    mine = Environment.objects.filter(pk=lease.environment_id, lease_token=lease.token)
+    with renewed(lambda: mine.update(lease_until=timezone.now() + TTL), f"lease-{lease.environment_id}"):
+        try:
+            yield
+        finally:
+            release(lease)
+
+
+@contextmanager
+def renewed(renew: Callable[[], object], name: str) -> Iterator[None]:
+    """Calls `renew` every RENEW_EVERY seconds, in a thread with a database connection of its own."""
     stop = threading.Event()
-    keeper = threading.Thread(target=_renew, args=(lease, stop), name=f"lease-{lease.environment_id}", daemon=True)
+    keeper = threading.Thread(target=_keep, args=(renew, stop, name), name=name, daemon=True)
     keeper.start()
     try:
         yield
     finally:
         stop.set()
         keeper.join()
-        release(lease)
 
 
-def _renew(lease: Lease, stop: threading.Event) -> None:
+def _keep(renew: Callable[[], object], stop: threading.Event, name: str) -> None:
     try:
         while not stop.wait(RENEW_EVERY):
             try:
                 close_old_connections()
-                Environment.objects.filter(pk=lease.environment_id, lease_token=lease.token).update(
-                    lease_until=timezone.now() + TTL
-                )
+                renew()
             except DatabaseError as error:
                 # The lease may run out meanwhile: the fence then stops the worker.
-                log.warning("lease not renewed", environment=lease.environment_id, error=str(error))
+                log.warning("lease not renewed", lease=name, error=str(error))
     finally:
         connection.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +13,11 @@ from pathlib import Path
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import F, Q
 from django.utils import timezone
 
-from environments import reporting, wiring
+from environments import leases, reporting, wiring
 from environments.layers.app import SNAPSHOT
 from environments.models import Deployment, Environment, LayerRun
 from environments.ports import PlatformError, PreviewError, Superseded
@@ -34,7 +33,6 @@ log = structlog.get_logger()
 
 STATE = TestRun.State
 TTL = timedelta(seconds=20)
-RENEW_EVERY = 5.0
 FENCE_EVERY = 0.5
 BASE_PATIENCE = timedelta(minutes=5)
 """How long a pull request's run waits for the base branch's, whose traces it is held against."""
@@ -99,7 +97,8 @@ def run(run_id: int) -> timedelta | None:
         pk=run_id
     )
     try:
-        with _renewed(run_id, token):
+        mine = TestRun.objects.filter(pk=run_id, lease_token=token)
+        with leases.renewed(lambda: mine.update(lease_until=timezone.now() + TTL), f"tester-{run_id}"):
             return _try(row, token)
     finally:
         TestRun.objects.filter(pk=run_id, lease_token=token).update(lease_token="", lease_until=None)
@@ -273,27 +272,3 @@ def _alone(environments: Sequence[Environment]) -> Iterator[None]:
         with connection.cursor() as cursor:
             for pk in ids:
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_SPACE, pk])
-
-
-@contextmanager
-def _renewed(run_id: int, token: str) -> Iterator[None]:
-    stop = threading.Event()
-
-    def renew() -> None:
-        try:
-            while not stop.wait(RENEW_EVERY):
-                try:
-                    close_old_connections()
-                    TestRun.objects.filter(pk=run_id, lease_token=token).update(lease_until=timezone.now() + TTL)
-                except DatabaseError as error:
-                    log.warning("tester's lease not renewed", run=run_id, error=str(error))
-        finally:
-            connection.close()
-
-    keeper = threading.Thread(target=renew, name=f"tester-{run_id}", daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        keeper.join()
